@@ -1,0 +1,2 @@
+//! worker-launcher.
+fn main() {}

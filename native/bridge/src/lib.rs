@@ -1,0 +1,1 @@
+//! libstorm_oci.so: the JNI entry points.

@@ -1,0 +1,1 @@
+//! From image tag to running container and back.
