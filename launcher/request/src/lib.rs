@@ -8,6 +8,9 @@
 mod ids;
 mod layer_key;
 mod record;
+mod request;
+mod resources;
+mod seccomp;
 
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
 pub use layer_key::{FileIdentity, LayerKey};
@@ -15,3 +18,9 @@ pub use record::{
     Caller, ExitRecord, LaunchRecord, LaunchState, LayerRecord, Phase, ProcessRecord,
     RECORD_VERSION, RecordError,
 };
+pub use request::{
+    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, Process, RequestLayer, RequestVersion,
+    RuntimeConfig,
+};
+pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
+pub use seccomp::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};
