@@ -1,0 +1,108 @@
+//! The account a verb acts for: looked up through the name service, then judged.
+
+use std::ffi::CString;
+
+use nix::unistd::{Gid, User, getgrouplist};
+use storm_oci_request::AccountName;
+
+use crate::config::Config;
+use crate::error::{AccountProblem, LauncherError};
+use crate::privilege::Identity;
+
+/// An account that may be acted for.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// Its name.
+    pub(crate) name: AccountName,
+    /// Its ids and all its groups.
+    pub(crate) identity: Identity,
+}
+
+/// Looks up `name` and applies the rules of `worker-launcher.cfg`.
+///
+/// The caller itself is always allowed: acting as the caller gives the caller nothing. It is for
+/// the supervisor's own files (`rmr`, `sweep`), never for running anything: `run` asks for
+/// [`permitted_to_run`] as well.
+///
+/// # Errors
+///
+/// [`LauncherError::Account`] naming the rule that refused it.
+pub(crate) fn find(
+    name: &str,
+    caller: &Identity,
+    config: &Config,
+) -> Result<Account, LauncherError> {
+    let refused = |problem| LauncherError::Account {
+        name: name.chars().take(40).collect(),
+        problem,
+    };
+    let account = look_up(name).map_err(refused)?;
+    if account.identity.uid != caller.uid || caller.uid == 0 {
+        judge(&account, config).map_err(refused)?;
+    }
+    Ok(account)
+}
+
+/// The rules for an account that code is run as, the caller included.
+///
+/// # Errors
+///
+/// [`LauncherError::Account`] naming the rule that refused it.
+pub(crate) fn permitted_to_run(
+    account: &Account,
+    caller: &Identity,
+    config: &Config,
+) -> Result<(), LauncherError> {
+    let mut judged = account.clone();
+    if account.identity.uid == caller.uid {
+        // The supervisor's own user must be in the launcher's group to call us at all.
+        judged.identity.groups.retain(|gid| *gid != config.group_id);
+        if judged.identity.gid == config.group_id {
+            judged.identity.gid = caller.gid.max(1);
+        }
+    }
+    judge(&judged, config).map_err(|problem| LauncherError::Account {
+        name: account.name.to_string(),
+        problem,
+    })
+}
+
+fn look_up(name: &str) -> Result<Account, AccountProblem> {
+    let name = AccountName::parse(name).map_err(|_| AccountProblem::Malformed)?;
+    let errno = |source: nix::errno::Errno| AccountProblem::Lookup(source.into());
+    let user = User::from_name(name.as_str())
+        .map_err(errno)?
+        .ok_or(AccountProblem::Missing)?;
+    let c_name = CString::new(name.as_str()).map_err(|_| AccountProblem::Malformed)?;
+    let groups = getgrouplist(&c_name, user.gid).map_err(errno)?;
+    let identity = Identity {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+    };
+    Ok(Account { name, identity })
+}
+
+fn judge(account: &Account, config: &Config) -> Result<(), AccountProblem> {
+    let Identity { uid, gid, groups } = &account.identity;
+    if *uid == 0 || account.name.as_str() == "root" {
+        return Err(AccountProblem::Root);
+    }
+    if config.banned_users.contains(&account.name) {
+        return Err(AccountProblem::Banned);
+    }
+    if *uid < config.min_user_id {
+        return Err(AccountProblem::BelowMinimum {
+            uid: *uid,
+            minimum: config.min_user_id,
+        });
+    }
+    let privileged = |gid: &u32| *gid == 0 || *gid == config.group_id;
+    match std::iter::once(gid)
+        .chain(groups)
+        .find(|gid| privileged(gid))
+    {
+        Some(gid) => Err(AccountProblem::PrivilegedGroup { gid: *gid }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,336 @@
+//! Every way the launcher can fail, its words and its exit code.
+//!
+//! The numbers 1 to 45 are the original launcher's, so that scripts that know them keep working;
+//! 50 to 63 are ours.
+
+use rustix::io::Errno;
+use storm_oci_request::{AccountName, ContainerId, IdError, RecordError};
+
+/// Why the launcher refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LauncherError {
+    /// Wrong number of arguments, or no program name at all.
+    #[error("cannot run: expected {expected}")]
+    Arguments {
+        /// What the verb takes.
+        expected: &'static str,
+    },
+    /// An argument that is no number where one is due.
+    #[error("cannot read {what} `{text}`: not a whole number that fits")]
+    Number {
+        /// What the argument is.
+        what: &'static str,
+        /// The argument, cut.
+        text: String,
+    },
+    /// An argument with bytes that are no UTF-8.
+    #[error("cannot read argument {position}: not valid UTF-8")]
+    NotUtf8 {
+        /// Counted from 1.
+        position: usize,
+    },
+    /// A verb nobody knows.
+    #[error("cannot run `{verb}`: no such command")]
+    UnknownVerb {
+        /// The verb, cut.
+        verb: String,
+    },
+    /// A verb of the original that this launcher does not have.
+    #[error("cannot run `{verb}`: {why}")]
+    UnsupportedVerb {
+        /// The verb.
+        verb: &'static str,
+        /// What to do instead.
+        why: &'static str,
+    },
+    /// The program runs without the rights its installation should give.
+    #[error("cannot become root: {cause}")]
+    NotSetuid {
+        /// The likely cause.
+        cause: &'static str,
+    },
+    /// The installed program has the wrong owner, mode or links.
+    #[error("cannot trust own program file: {problem}")]
+    OwnFile {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The configuration file cannot be trusted or understood.
+    #[error("cannot use `{path}`: {problem}")]
+    Config {
+        /// The file or directory.
+        path: String,
+        /// What is wrong, with the line where there is one.
+        problem: String,
+    },
+    /// The account may not be used.
+    #[error("cannot act as `{name}`: {problem}")]
+    Account {
+        /// The account's name, cut.
+        name: String,
+        /// Why not.
+        problem: AccountProblem,
+    },
+    /// Ids or capabilities are not what was just set.
+    #[error("cannot change to {wanted}: kernel reports {found}")]
+    Privilege {
+        /// What was asked for.
+        wanted: String,
+        /// What was read back.
+        found: String,
+    },
+    /// An id or path that is no such thing.
+    #[error("cannot accept argument: {0}")]
+    Id(#[from] IdError),
+    /// The request cannot be understood or is not allowed.
+    #[error("cannot accept request `{path}`: {problem}")]
+    Request {
+        /// The file.
+        path: String,
+        /// The request crate's words.
+        problem: String,
+    },
+    /// A record the launcher wrote cannot be read back.
+    #[error("cannot read record of `{container}`: {source}")]
+    Record {
+        /// The container.
+        container: ContainerId,
+        /// Why.
+        source: RecordError,
+    },
+    /// A container of that id is there already.
+    #[error("cannot launch `{container}`: {found}")]
+    Exists {
+        /// The container.
+        container: ContainerId,
+        /// What of it was found.
+        found: &'static str,
+    },
+    /// A container of another caller.
+    #[error("cannot touch `{container}`: it belongs to uid {owner}")]
+    Foreign {
+        /// The container.
+        container: ContainerId,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A container that is still running.
+    #[error("cannot reap `{container}`: it is still running")]
+    Running {
+        /// The container.
+        container: ContainerId,
+    },
+    /// A step on an object was refused by our own rules.
+    #[error("cannot {} `{object}`: {problem}", .step.verb())]
+    Refused {
+        /// The step.
+        step: Step,
+        /// The file, directory, layer or mount.
+        object: String,
+        /// What was found and what is allowed.
+        problem: String,
+    },
+    /// A system call failed.
+    #[error("cannot {} `{object}`: {source}", .step.verb())]
+    Failed {
+        /// The step.
+        step: Step,
+        /// The file, directory, layer or mount.
+        object: String,
+        /// The kernel's answer.
+        source: Errno,
+    },
+}
+
+/// Why an account may not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AccountProblem {
+    /// Not a name an account can have.
+    #[error("not an account name")]
+    Malformed,
+    /// The name service has no such account.
+    #[error("no such account")]
+    Missing,
+    /// The name service did not answer.
+    #[error("name service failed: {0}")]
+    Lookup(std::io::Error),
+    /// Root.
+    #[error("it is root")]
+    Root,
+    /// Below `min.user.id`.
+    #[error("uid {uid} is below min.user.id {minimum}")]
+    BelowMinimum {
+        /// The account's.
+        uid: u32,
+        /// The configuration's.
+        minimum: u32,
+    },
+    /// Listed in `banned.users`.
+    #[error("it is in banned.users")]
+    Banned,
+    /// Member of a group that would give it rights.
+    #[error("it is in group {gid}, which no container may have")]
+    PrivilegedGroup {
+        /// 0 or the launcher's group.
+        gid: u32,
+    },
+    /// The request names another account than the argument.
+    #[error("the request names `{0}`")]
+    OtherThanRequest(AccountName),
+}
+
+/// A named step: gives an error its verb and its exit code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// Reading or writing what the kernel tells of this process.
+    Sanitize,
+    /// Opening a file or directory.
+    Open,
+    /// Reading from an opened file.
+    Read,
+    /// Writing to an opened file.
+    Write,
+    /// Making a file or directory.
+    Create,
+    /// `fstat` and the checks on what it tells.
+    Inspect,
+    /// Changing owner or mode.
+    Own,
+    /// Removing a file or directory.
+    Remove,
+    /// Taking a lock.
+    Lock,
+    /// Checking a layer file.
+    CheckLayer,
+    /// Mounting a layer.
+    MountLayer,
+    /// Mounting anything else.
+    Mount,
+    /// Unmounting.
+    Unmount,
+    /// Opening or cloning the source of a bind mount.
+    BindSource,
+    /// Finding the container's program in its image.
+    FindProgram,
+    /// Anything with a cgroup.
+    Cgroup,
+    /// Starting a process.
+    Spawn,
+    /// Running `runc run`.
+    RunContainer,
+    /// Running `runc delete`.
+    DeleteContainer,
+    /// Sending a signal.
+    Signal,
+    /// Finding the process to signal.
+    FindProcess,
+}
+
+impl Step {
+    /// The verb of the step's error message.
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Sanitize => "set up",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Inspect => "inspect",
+            Self::Own => "change ownership of",
+            Self::Remove => "remove",
+            Self::Lock => "lock",
+            Self::CheckLayer => "use layer",
+            Self::MountLayer => "mount layer",
+            Self::Mount => "mount",
+            Self::Unmount => "unmount",
+            Self::BindSource => "bind",
+            Self::FindProgram => "find program",
+            Self::Cgroup => "use cgroup",
+            Self::Spawn => "start",
+            Self::RunContainer => "run container",
+            Self::DeleteContainer => "delete container",
+            Self::Signal => "signal",
+            Self::FindProcess => "find process",
+        }
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::Sanitize => 6,
+            Self::Open | Self::Create | Self::Lock => 30,
+            Self::Read | Self::Write => 31,
+            Self::Inspect => 12,
+            Self::Own | Self::Remove => 255,
+            Self::CheckLayer | Self::MountLayer => 50,
+            Self::BindSource => 52,
+            Self::FindProgram => 53,
+            Self::Mount | Self::Unmount => 54,
+            Self::Cgroup => 55,
+            Self::Spawn => 56,
+            Self::RunContainer => 44,
+            Self::DeleteContainer => 45,
+            Self::Signal => 8,
+            Self::FindProcess => 9,
+        }
+    }
+}
+
+impl LauncherError {
+    /// The process's exit status for this failure.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Arguments { .. } | Self::Number { .. } | Self::NotUtf8 { .. } => 1,
+            Self::UnknownVerb { .. } | Self::UnsupportedVerb { .. } => 3,
+            Self::NotSetuid { .. } | Self::OwnFile { .. } => 22,
+            Self::Config { .. } | Self::Request { .. } => 24,
+            Self::Account { .. } => 255,
+            Self::Privilege { .. } => 6,
+            Self::Id(_) => 1,
+            Self::Record { .. } => 31,
+            Self::Exists { .. } => 51,
+            Self::Foreign { .. } | Self::Running { .. } => 45,
+            Self::Refused { step, .. } | Self::Failed { step, .. } => step.exit_code(),
+        }
+    }
+
+    /// What the reader can do next, where there is something.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotSetuid { .. } | Self::OwnFile { .. } => Some(
+                "run `worker-launcher --checksetup` as root; it lists every problem and its fix",
+            ),
+            Self::Failed {
+                step: Step::MountLayer,
+                source: Errno::NODEV,
+                ..
+            } => Some("this kernel has no squashfs: load the module with `modprobe squashfs`"),
+            Self::Refused {
+                step: Step::FindProgram,
+                ..
+            } => Some("Storm starts workers with bash: the image needs it on its PATH"),
+            _ => None,
+        }
+    }
+
+    /// A failed system call.
+    pub(crate) fn failed(step: Step, object: impl Into<String>, source: Errno) -> Self {
+        Self::Failed {
+            step,
+            object: object.into(),
+            source,
+        }
+    }
+
+    /// A refusal by our own rules.
+    pub(crate) fn refused(
+        step: Step,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::Refused {
+            step,
+            object: object.into(),
+            problem: problem.into(),
+        }
+    }
+}

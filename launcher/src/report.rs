@@ -1,0 +1,37 @@
+//! The only module that writes to the caller's standard streams.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use crate::error::LauncherError;
+
+/// Prints a failure with its chain of causes on one line, and the next step below it.
+///
+/// A caller that closed its end of the pipe loses the text, nothing else.
+pub(crate) fn failure(error: &LauncherError) {
+    let mut text = format!("worker-launcher: {error}\n");
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    let _lost = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Prints one line of progress or warning on the error stream, as the original does.
+pub(crate) fn note(line: &str) {
+    let _lost = std::io::stderr().write_all(format!("worker-launcher: {line}\n").as_bytes());
+}
+
+/// Prints `--version`.
+pub(crate) fn version() {
+    let text = format!("worker-launcher {}\n", env!("CARGO_PKG_VERSION"));
+    let _lost = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints `--print-config`: one `key=value` line a key, defaults filled in.
+pub(crate) fn configuration(effective: &BTreeMap<&'static str, String>) {
+    let text: String = effective
+        .iter()
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .collect();
+    let _lost = std::io::stdout().write_all(text.as_bytes());
+}
