@@ -1,1 +1,17 @@
-//! From image tag to running container and back.
+//! From image tag to running container and back: a plain Rust API without JNI.
+//!
+//! [`Containers`] is what Storm's `ResourceIsolationInterface` needs, [`Images`] what its three
+//! image plugin interfaces need. Everything goes in and out as JSON text, numbers and
+//! [`SupervisorError`]; how containers end is told by [`Containers::next_event`].
+#![forbid(unsafe_code)]
+
+mod containers;
+mod documents;
+mod error;
+mod events;
+mod image;
+
+pub use containers::Containers;
+pub use error::{ErrorCode, SupervisorError};
+pub use events::{EventQueue, ExitEvent, LogLevel};
+pub use image::Images;
