@@ -197,7 +197,7 @@ impl HostPath {
     }
 
     /// The path's components, in order, without the root.
-    pub fn components(&self) -> impl Iterator<Item = &str> {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/').filter(|component| !component.is_empty())
     }
 

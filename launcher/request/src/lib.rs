@@ -5,13 +5,16 @@
 //! here does I/O: bytes go in, values that cannot be wrong come out.
 #![forbid(unsafe_code)]
 
+mod error;
 mod ids;
+mod json;
 mod layer_key;
 mod record;
 mod request;
 mod resources;
 mod seccomp;
 
+pub use error::RequestError;
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
 pub use layer_key::{FileIdentity, LayerKey};
 pub use record::{
@@ -19,8 +22,8 @@ pub use record::{
     RECORD_VERSION, RecordError,
 };
 pub use request::{
-    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, Process, RequestLayer, RequestVersion,
-    RuntimeConfig,
+    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, MAX_LAYERS, MAX_REQUEST_BYTES,
+    Process, RequestLayer, RequestVersion, RuntimeConfig,
 };
 pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
 pub use seccomp::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};

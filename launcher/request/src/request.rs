@@ -3,12 +3,19 @@
 //! The JSON is Storm's own, key by key. A value made by [`LaunchRequest::parse`] has passed every
 //! check that needs neither the machine nor the launcher's configuration.
 
+mod check;
+mod read;
+
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::ids::{AccountName, CgroupPath, ContainerId, HostPath};
 use crate::resources::Resources;
 use crate::seccomp::Seccomp;
+
+pub use check::MAX_LAYERS;
+pub use read::MAX_REQUEST_BYTES;
+pub(crate) use read::shown;
 
 /// The format of the request. Storm has had one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

@@ -5,6 +5,9 @@
 //!
 //! OCI runtime specification, `config-linux.md`, "Control groups"
 
+mod check;
+mod read;
+
 use std::fmt;
 
 use serde::Serialize;

@@ -7,6 +7,9 @@
 //!
 //! OCI runtime specification, `config-linux.md`, "Seccomp"; `seccomp(2)`
 
+mod check;
+mod read;
+
 use serde::Serialize;
 
 /// A system call filter.

@@ -1,0 +1,254 @@
+//! JSON as it was written: every key in order, twice when it is there twice, and its path known.
+//!
+//! Derived readers keep the last of two equal keys in a map and report what they refuse as text.
+//! Root's reader refuses each with a variant of its own, so it walks this tree.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::error::RequestError;
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Json {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Fraction(f64),
+    Text(String),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+impl Json {
+    /// Reads one document of at most `limit` bytes. Depth is bounded by `serde_json`.
+    pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Self, RequestError> {
+        if bytes.len() > limit {
+            return Err(RequestError::TooLarge {
+                found: bytes.len(),
+                limit,
+            });
+        }
+        serde_json::from_slice(bytes).map_err(RequestError::Malformed)
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "an integer",
+            Self::Fraction(_) => "a fraction",
+            Self::Text(_) => "a string",
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Integer(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Integer(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Fraction(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Json::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json, A::Error> {
+        let mut object = Vec::new();
+        while let Some(field) = fields.next_entry()? {
+            object.push(field);
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+/// Where a value stands in its document, such as `ociRuntimeConfig.mounts[3].type`.
+#[derive(Clone, Copy, Debug)]
+enum Path<'a> {
+    Root,
+    Key(&'a Self, &'a str),
+    Index(&'a Self, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => write!(formatter, "{}", key.escape_debug()),
+            Self::Key(parent, key) => write!(formatter, "{parent}.{}", key.escape_debug()),
+            Self::Index(parent, index) => write!(formatter, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    value: &'a Json,
+    path: Path<'a>,
+}
+
+/// The error that a key which is never allowed gives, made from the key's path.
+pub(crate) type Refusal = fn(String) -> RequestError;
+
+impl<'a> Field<'a> {
+    pub(crate) const fn root(value: &'a Json) -> Self {
+        Self {
+            value,
+            path: Path::Root,
+        }
+    }
+
+    /// The value's path, for an error.
+    pub(crate) fn path(&self) -> String {
+        self.path.to_string()
+    }
+
+    /// The object's fields, when each key is among `known` and there once.
+    pub(crate) fn object(
+        &self,
+        known: &[&str],
+        refused: &[(&str, Refusal)],
+    ) -> Result<Object<'_>, RequestError> {
+        let Json::Object(fields) = self.value else {
+            return Err(self.wrong_type("an object"));
+        };
+        let object = Object {
+            fields,
+            path: &self.path,
+        };
+        for (position, (key, _)) in fields.iter().enumerate() {
+            let path = || Path::Key(&self.path, key).to_string();
+            if let Some((_, refusal)) = refused.iter().find(|(name, _)| name == key) {
+                return Err(refusal(path()));
+            }
+            if !known.contains(&key.as_str()) {
+                return Err(RequestError::UnknownKey(path()));
+            }
+            if fields
+                .iter()
+                .take(position)
+                .any(|(earlier, _)| earlier == key)
+            {
+                return Err(RequestError::DuplicateKey(path()));
+            }
+        }
+        Ok(object)
+    }
+
+    /// Each item of the array, read by `read`.
+    pub(crate) fn array<T>(
+        &self,
+        read: impl Fn(Field<'_>) -> Result<T, RequestError>,
+    ) -> Result<Vec<T>, RequestError> {
+        let Json::Array(items) = self.value else {
+            return Err(self.wrong_type("an array"));
+        };
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| {
+                read(Field {
+                    value,
+                    path: Path::Index(&self.path, index),
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn text(&self) -> Result<&'a str, RequestError> {
+        match self.value {
+            Json::Text(text) => Ok(text),
+            _ => Err(self.wrong_type("a string")),
+        }
+    }
+
+    pub(crate) fn boolean(&self) -> Result<bool, RequestError> {
+        match self.value {
+            Json::Bool(value) => Ok(*value),
+            _ => Err(self.wrong_type("a boolean")),
+        }
+    }
+
+    /// An integer that fits `T`.
+    pub(crate) fn integer<T: TryFrom<i128>>(&self) -> Result<T, RequestError> {
+        let Json::Integer(number) = self.value else {
+            return Err(self.wrong_type("an integer"));
+        };
+        T::try_from(*number).map_err(|_| RequestError::OutOfRange {
+            path: self.path(),
+            found: *number,
+            allowed: "what its type holds",
+        })
+    }
+
+    fn wrong_type(&self, expected: &'static str) -> RequestError {
+        RequestError::WrongType {
+            path: self.path(),
+            found: self.value.kind(),
+            expected,
+        }
+    }
+}
+
+/// An object whose keys are all known and there once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'a> {
+    fields: &'a [(String, Json)],
+    path: &'a Path<'a>,
+}
+
+impl<'a> Object<'a> {
+    pub(crate) fn required(&self, key: &'a str) -> Result<Field<'a>, RequestError> {
+        self.optional(key)
+            .ok_or_else(|| RequestError::MissingKey(Path::Key(self.path, key).to_string()))
+    }
+
+    pub(crate) fn optional(&self, key: &'a str) -> Option<Field<'a>> {
+        let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
+        Some(Field {
+            value,
+            path: Path::Key(self.path, key),
+        })
+    }
+}
