@@ -1,0 +1,88 @@
+package org.apache.storm.container.oci;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.slf4j.event.Level;
+
+/**
+ * One daemon thread that waits for a handle's events and passes them on: exits to their callbacks, log lines to slf4j.
+ *
+ * <p>The thread ends when the handle is closed, and never keeps the JVM from exiting.
+ */
+final class NativeEvents implements Runnable {
+    private static final Logger LOG = LoggerFactory.getLogger(NativeEvents.class);
+
+    /** Puts the native log targets where operators set the levels of this package. */
+    private static final String LOGGER_PREFIX = NativeEvents.class.getPackageName() + ".";
+
+    /** How long to wait after a failure that may come again at once. */
+    private static final long PAUSE_MILLIS = 1000;
+
+    private final long handle;
+    private final ExitCallbacks callbacks;
+
+    private NativeEvents(long handle, ExitCallbacks callbacks) {
+        this.handle = handle;
+        this.callbacks = callbacks;
+    }
+
+    static void start(String name, long handle, ExitCallbacks callbacks) {
+        Thread thread = new Thread(new NativeEvents(handle, callbacks), name);
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    @Override
+    public void run() {
+        while (true) {
+            try {
+                String event = NativeContainers.nextEvent(handle);
+                if (event == null) {
+                    return;
+                }
+                dispatch(Json.parse(event));
+            } catch (OciNativeException e) {
+                if (OciNativeException.CLOSED.equals(e.getCode())) {
+                    return;
+                }
+                LOG.error("Cannot read the next event", e);
+                if (!pause()) {
+                    return;
+                }
+            } catch (IOException | RuntimeException e) {
+                LOG.error("Cannot pass on an event", e);
+            }
+        }
+    }
+
+    private void dispatch(JsonNode event) {
+        if ("log".equals(event.path("type").asText())) {
+            log(event);
+            return;
+        }
+        String workerId = event.path("workerId").asText();
+        boolean expected = event.path("requested").asBoolean();
+        LOG.atLevel(expected ? Level.INFO : Level.WARN)
+            .log("Worker {}: {}", workerId, event.path("message").asText());
+        callbacks.call(workerId, event.path("shellCode").asInt(-1));
+    }
+
+    private static void log(JsonNode event) {
+        String target = event.path("target").asText().replace("::", ".");
+        LoggerFactory.getLogger(LOGGER_PREFIX + target)
+            .atLevel(Level.valueOf(event.path("level").asText()))
+            .log(event.path("message").asText());
+    }
+
+    private static boolean pause() {
+        try {
+            Thread.sleep(PAUSE_MILLIS);
+            return true;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return false;
+        }
+    }
+}
