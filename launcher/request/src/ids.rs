@@ -201,6 +201,12 @@ impl HostPath {
         self.0.split('/').filter(|component| !component.is_empty())
     }
 
+    /// The entry of this directory that is named by a number.
+    #[must_use]
+    pub fn numbered(&self, number: usize) -> Self {
+        Self(format!("{}/{number}", self.0.trim_end_matches('/')))
+    }
+
     /// Whether this path is `ancestor` or lies below it, compared by component.
     #[must_use]
     pub fn starts_with(&self, ancestor: &Self) -> bool {

@@ -121,6 +121,28 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// An integer type that a request's number may have.
+pub(crate) trait Integer: TryFrom<i128> {
+    /// What the type holds, for an error.
+    const RANGE: &'static str;
+}
+
+impl Integer for u16 {
+    const RANGE: &'static str = "0 to 65535";
+}
+
+impl Integer for u32 {
+    const RANGE: &'static str = "0 to 4294967295";
+}
+
+impl Integer for u64 {
+    const RANGE: &'static str = "0 to 18446744073709551615";
+}
+
+impl Integer for i64 {
+    const RANGE: &'static str = "-9223372036854775808 to 9223372036854775807";
+}
+
 /// A value and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
@@ -211,14 +233,14 @@ impl<'a> Field<'a> {
     }
 
     /// An integer that fits `T`.
-    pub(crate) fn integer<T: TryFrom<i128>>(&self) -> Result<T, RequestError> {
+    pub(crate) fn integer<T: Integer>(&self) -> Result<T, RequestError> {
         let Json::Integer(number) = self.value else {
             return Err(self.wrong_type("an integer"));
         };
         T::try_from(*number).map_err(|_| RequestError::OutOfRange {
             path: self.path(),
             found: *number,
-            allowed: "what its type holds",
+            allowed: T::RANGE,
         })
     }
 

@@ -12,6 +12,8 @@ mod layer_key;
 mod record;
 mod request;
 mod resources;
+mod rlimit;
+mod runtime_spec;
 mod seccomp;
 
 pub use error::RequestError;
@@ -26,4 +28,6 @@ pub use request::{
     Process, RequestLayer, RequestVersion, RuntimeConfig,
 };
 pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
+pub use rlimit::{Rlimit, RlimitResource};
+pub use runtime_spec::{RuntimeSpec, SpecInputs, bind_source};
 pub use seccomp::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};

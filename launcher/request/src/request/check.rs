@@ -34,7 +34,7 @@ impl LaunchRequest {
             resources.check()?;
         }
         if let Some(seccomp) = &config.linux.seccomp {
-            seccomp.check()?;
+            seccomp.check("ociRuntimeConfig.linux.seccomp.")?;
         }
         Ok(())
     }

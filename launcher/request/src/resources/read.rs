@@ -1,7 +1,7 @@
 //! Reads `linux.resources`: every key known, every value of its type.
 
 use crate::error::RequestError;
-use crate::json::{Field, Object, Refusal};
+use crate::json::{Field, Integer, Object, Refusal};
 use crate::request::shown;
 
 use super::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
@@ -18,10 +18,7 @@ impl Resources {
     }
 }
 
-fn integer<'a, T: TryFrom<i128>>(
-    object: &Object<'a>,
-    key: &'a str,
-) -> Result<Option<T>, RequestError> {
+fn integer<'a, T: Integer>(object: &Object<'a>, key: &'a str) -> Result<Option<T>, RequestError> {
     object
         .optional(key)
         .map(|field| field.integer())

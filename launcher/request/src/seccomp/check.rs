@@ -12,12 +12,13 @@ const MAX_ERRNO: u32 = 4095;
 const LAST_ARGUMENT: u32 = 5;
 
 impl Seccomp {
-    pub(crate) fn check(&self) -> Result<(), RequestError> {
-        check_errno("defaultErrnoRet".to_owned(), self.default_errno_ret)?;
+    /// Checks the filter's values; `prefix` is what stands before its keys in the document.
+    pub(crate) fn check(&self, prefix: &str) -> Result<(), RequestError> {
+        check_errno(format!("{prefix}defaultErrnoRet"), self.default_errno_ret)?;
         self.syscalls
             .iter()
             .enumerate()
-            .try_for_each(|(index, rule)| check_rule(&format!("syscalls[{index}]"), rule))
+            .try_for_each(|(index, rule)| check_rule(&format!("{prefix}syscalls[{index}]"), rule))
     }
 }
 

@@ -15,7 +15,7 @@ impl Seccomp {
     pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
         let document = Json::parse(bytes, MAX_REQUEST_BYTES)?;
         let seccomp = Self::read(Field::root(&document))?;
-        seccomp.check()?;
+        seccomp.check("")?;
         Ok(seccomp)
     }
 
