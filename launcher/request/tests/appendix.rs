@@ -2,7 +2,8 @@
 //! the deviations listed beside it, each with its reason.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test reads its own fixtures by path"
+    clippy::unwrap_used,
+    reason = "a test reads its own fixtures by path and may panic"
 )]
 
 use std::fs;

@@ -4,7 +4,8 @@
 //! wrapped around them.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test reads its own fixtures by path"
+    clippy::unwrap_used,
+    reason = "a test reads its own fixtures by path and may panic"
 )]
 
 use std::collections::BTreeSet;
