@@ -1,1 +1,33 @@
 //! The demo and the end-to-end tests on real Storm.
+//!
+//! A [`Testbed`] is one stock Storm on this host: accounts, an installation of this project, an
+//! image store, ZooKeeper, Nimbus and a supervisor. It needs root. What it makes, it removes, on
+//! success, on failure and on Ctrl-C, and [`Traces`] says whether it did.
+
+pub mod accounts;
+pub mod cgroups;
+pub mod cluster;
+pub mod command;
+pub mod container;
+pub mod daemon;
+pub mod error;
+pub mod files;
+pub mod image;
+pub mod image_store;
+pub mod install;
+pub mod interrupt;
+pub mod layout;
+pub mod mountinfo;
+pub mod packages;
+pub mod process;
+pub mod say;
+pub mod storm_conf;
+pub mod storm_home;
+pub mod testbed;
+pub mod topology;
+pub mod traces;
+
+pub use error::E2eError;
+pub use layout::Layout;
+pub use testbed::Testbed;
+pub use traces::Traces;

@@ -1,0 +1,104 @@
+//! The storm.yaml of a run.
+
+use serde_json::{Value, json};
+
+use crate::Layout;
+
+/// Where the daemons listen.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// ZooKeeper's clients.
+    pub zookeeper: u16,
+    /// Nimbus.
+    pub nimbus: u16,
+    /// The supervisor, for its workers.
+    pub supervisor: u16,
+    /// One a worker.
+    pub slots: Vec<u16>,
+}
+
+/// What differs between the demo and the tests.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `storm.oci.image`.
+    pub image: String,
+    /// `storm.oci.allowed.images` of the supervisor.
+    pub allowed_images: Vec<String>,
+    /// `storm.oci.readonly.bindmounts`.
+    pub readonly_mounts: Vec<String>,
+    /// Whether containers get the seccomp profile of `conf/`.
+    pub seccomp: bool,
+    /// How long a worker may take to send its first heartbeat, in seconds.
+    pub worker_start_seconds: u32,
+}
+
+/// What `storm.worker.cgroup.cpu.limit` is set to, in percent of a core. Storm's scheduler would
+/// give a word count less than half a core, too little for a JVM to start in time.
+pub const CPU_PERCENT: u32 = 200;
+
+/// The whole configuration; the keys of the isolation plugin are explained in
+/// `conf/storm.yaml.example`.
+#[must_use]
+pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value {
+    let path = |below: &str| layout.scratch(below).display().to_string();
+    let store = format!("file://{}", path("images"));
+    let mut conf = json!({
+        "storm.zookeeper.servers": ["localhost"],
+        "storm.zookeeper.port": ports.zookeeper,
+        "dev.zookeeper.path": path("zookeeper/data"),
+        "nimbus.seeds": ["localhost"],
+        "nimbus.thrift.port": ports.nimbus,
+        // Assign at once; the default looks every 10 s.
+        "nimbus.monitor.freq.secs": 2,
+        "storm.local.hostname": "localhost",
+        "storm.local.dir": path("local"),
+        "storm.log.dir": path("logs"),
+        "storm.metricstore.rocksdb.location": path("local/metrics"),
+        "debug.simple.transport.user": layout.topology_account(),
+
+        "supervisor.thrift.port": ports.supervisor,
+        "supervisor.slots.ports": ports.slots,
+        "supervisor.memory.capacity.mb": 16384.0,
+        "supervisor.cpu.capacity": 3200.0,
+        "supervisor.run.worker.as.user": true,
+        "supervisor.worker.launcher": layout.launcher().display().to_string(),
+        "supervisor.worker.start.timeout.secs": settings.worker_start_seconds,
+        "supervisor.worker.timeout.secs": 30,
+        "storm.worker.cgroup.cpu.limit": CPU_PERCENT,
+        "storm.cgroup.memory.enforcement.enable": true,
+
+        "storm.resource.isolation.plugin.enable": true,
+        "storm.resource.isolation.plugin":
+            "org.apache.storm.container.oci.NativeRuncLibContainerManager",
+        "storm.oci.native.library": path("prefix/lib/storm-oci/libstorm_oci.so"),
+        "storm.oci.image": settings.image,
+        "storm.oci.allowed.images": settings.allowed_images,
+        "storm.oci.cgroup.root": "/sys/fs/cgroup",
+        "storm.oci.cgroup.parent": layout.cgroup_parent(),
+        "storm.oci.nscd.dir": "/var/run/nscd",
+        "storm.oci.readonly.bindmounts": settings.readonly_mounts,
+        "storm.oci.readwrite.bindmounts": [],
+        "storm.oci.image.hdfs.toplevel.dir": store,
+        "storm.oci.image.tag.to.manifest.plugin":
+            "org.apache.storm.container.oci.LocalOrHdfsImageTagToManifestPlugin",
+        "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file":
+            format!("{store}/image-tag-to-hash"),
+        "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.cache.refresh.interval.secs": 1,
+        "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.num.manifests.to.cache": 10,
+        "storm.oci.manifest.to.resources.plugin":
+            "org.apache.storm.container.oci.HdfsManifestToResourcesPlugin",
+        "storm.oci.resources.localizer":
+            "org.apache.storm.container.oci.HdfsOciResourcesLocalizer",
+        "storm.oci.resources.local.dir": path("layers"),
+        "storm.oci.layer.mounts.to.keep": 100,
+    });
+    if settings.seccomp
+        && let Some(keys) = conf.as_object_mut()
+    {
+        keys.insert(
+            "storm.oci.seccomp.profile".to_owned(),
+            json!(path("seccomp.json")),
+        );
+    }
+    conf
+}

@@ -1,0 +1,274 @@
+//! One stock Storm with this project installed, and the end of it.
+
+use std::env;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::accounts::{self, Account};
+use crate::cluster::Cluster;
+use crate::image_store::{ImageStore, Layer};
+use crate::say::{self, Steps};
+use crate::storm_conf::Settings;
+use crate::{
+    E2eError, Layout, Traces, command, files, image, install, interrupt, packages, storm_home,
+    topology, traces,
+};
+
+/// The tag of the demo's image.
+pub const IMAGE: &str = "storm/demo:1";
+
+/// How many steps [`Testbed::create`] tells.
+pub const STEPS: usize = 6;
+
+/// A stock Storm with this project, on this host. Dropped, all of it is removed.
+#[derive(Debug)]
+pub struct Testbed {
+    /// Where everything is.
+    pub layout: Layout,
+    /// The daemons' account.
+    pub daemon: Account,
+    /// The topologies' account.
+    pub user: Account,
+    /// The image store.
+    pub store: ImageStore,
+    /// The layers of [`IMAGE`], lowest first.
+    pub layers: Vec<Layer>,
+    /// The daemons, once started.
+    pub cluster: Option<Cluster>,
+    removed: bool,
+    _lock: File,
+}
+
+impl Testbed {
+    /// Makes everything up to the point where the daemons can start.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError`]: the first step that fails; what was made is removed.
+    pub fn create(layout: Layout, steps: &mut Steps) -> Result<Self, E2eError> {
+        let lock = lock(&layout)?;
+        files::remove_tree(&layout.logs)?;
+        files::make_dir(&layout.logs)?;
+
+        steps.begin("Debian packages");
+        packages::ensure(&layout.log("packages"))?;
+
+        steps.begin("build the library, the jar and the launcher");
+        install::build(&layout)?;
+
+        steps.begin("accounts and directories");
+        let left = Traces::of_run(&layout)?;
+        if !left.is_empty() {
+            say::line(format!("removing what an earlier run left: {left}"));
+            traces::remove(&layout)?;
+        }
+        let made = Self::make(layout.clone(), lock, steps);
+        if made.is_err() {
+            // The first error is the one to tell.
+            let _ = traces::remove(&layout);
+        }
+        made
+    }
+
+    fn make(layout: Layout, lock: File, steps: &mut Steps) -> Result<Self, E2eError> {
+        let log = layout.log("accounts");
+        files::make_dir(&layout.scratch)?;
+        let daemon = accounts::add_daemon(&layout.daemon_account(), &log)?;
+        let user = accounts::add_topology(&layout.topology_account(), &log)?;
+        say::fact(
+            "supervisor runs as",
+            format!("{} (uid {})", daemon.name, daemon.uid),
+        );
+        say::fact(
+            "workers run as",
+            format!("{} (uid {})", user.name, user.uid),
+        );
+        say::fact("scratch directory", layout.scratch.display());
+        install::install(&layout)?;
+        say::fact("installed", layout.launcher().display());
+
+        steps.begin("stock Storm, and the word count");
+        storm_home::create(&layout)?;
+        let jar = layout.prefix().join("lib/storm-oci/storm-oci.jar");
+        files::link_or_copy(&jar, &layout.scratch("storm/extlib-daemon/storm-oci.jar"))?;
+        let profile = files::read(&layout.repository.join("conf/seccomp.json.example"))?;
+        files::write(&layout.scratch("seccomp.json"), profile)?;
+        topology::build(&layout)?;
+
+        steps.begin("the image");
+        let mut store = ImageStore::create(&layout.scratch("images"))?;
+        let mut layers = Vec::new();
+        for file in image::layers(&layout)? {
+            layers.push(store.add_layer(&file)?);
+        }
+        let digest = store.add_image(&[IMAGE], &layers)?;
+        say::fact("image", format!("{IMAGE} = sha256:{digest}"));
+        for layer in &layers {
+            say::fact(
+                "layer",
+                format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000),
+            );
+        }
+        Ok(Self {
+            layout,
+            daemon,
+            user,
+            store,
+            layers,
+            cluster: None,
+            removed: false,
+            _lock: lock,
+        })
+    }
+
+    /// Starts the daemons.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::DaemonEnded`] or [`E2eError::TimedOut`].
+    pub fn start(&mut self, settings: &Settings, steps: &mut Steps) -> Result<(), E2eError> {
+        steps.begin("ZooKeeper, Nimbus and a supervisor of stock Storm");
+        self.cluster = Some(Cluster::start(&self.layout, &self.daemon, settings)?);
+        Ok(())
+    }
+
+    /// Fails when a daemon has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::DaemonEnded`].
+    pub fn check(&mut self) -> Result<(), E2eError> {
+        self.cluster.as_mut().map_or(Ok(()), Cluster::check)
+    }
+
+    /// Lets the launcher unmount the layers that it keeps mounted for later containers.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Unconfirmed`] when the launcher refuses.
+    pub fn release_layers(&self, container_id: &str) -> Result<(), E2eError> {
+        let mut reap = crate::cluster::as_account(&self.daemon);
+        reap.arg(self.layout.launcher()).arg(&self.user.name).args([
+            "reap-oci-container",
+            container_id,
+            "0",
+        ]);
+        command::output(&mut reap).map(|_| ())
+    }
+
+    /// Waits until the containers have left nothing. Loop devices go a moment after their mounts.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Left`].
+    pub fn expect_no_container(&self) -> Result<(), E2eError> {
+        let mut left = Traces::default();
+        interrupt::wait(Duration::from_secs(5), || {
+            left = Traces::of_containers(&self.layout)?;
+            Ok(left.is_empty())
+        })?;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(E2eError::Left(left.to_string()))
+        }
+    }
+
+    /// Stops the daemons and removes everything, then looks whether anything is left.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Left`], or what could not be removed.
+    pub fn remove(mut self) -> Result<(), E2eError> {
+        self.take_away()?;
+        let left = Traces::of_run(&self.layout)?;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(E2eError::Left(left.to_string()))
+        }
+    }
+
+    fn take_away(&mut self) -> Result<(), E2eError> {
+        self.removed = true;
+        self.cluster = None;
+        let kept = keep_logs(&self.layout);
+        traces::remove(&self.layout)?;
+        kept
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        if !self.removed
+            && let Err(error) = self.take_away()
+        {
+            say::failure("cleaning up", &error);
+        }
+    }
+}
+
+/// Copies Storm's logs, the workers' among them, to where they survive.
+fn keep_logs(layout: &Layout) -> Result<(), E2eError> {
+    let mut copy = Command::new("cp");
+    copy.arg("-rL")
+        .arg(layout.scratch("logs"))
+        .arg(layout.logs.join("storm"));
+    if layout.scratch("logs").exists() {
+        command::output(&mut copy).map(|_| ())
+    } else {
+        Ok(())
+    }
+}
+
+/// Keeps other runs of the same name away until the file is dropped.
+fn lock(layout: &Layout) -> Result<File, E2eError> {
+    let path = Path::new("/run/lock").join(format!("storm-oci-{}", layout.name));
+    let file = File::create(&path).map_err(|source| E2eError::File {
+        verb: "make",
+        path: path.clone(),
+        source,
+    })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| E2eError::Busy(layout.scratch.clone()))?;
+    Ok(file)
+}
+
+/// Goes on as root: returns when this process is root, else becomes `sudo` of itself.
+///
+/// # Errors
+///
+/// [`E2eError::NotRoot`] when there is no `sudo`.
+pub fn as_root() -> Result<(), E2eError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    say::plain("This makes accounts and mounts, so it goes on through sudo.");
+    // sudo clears the environment; the builds need the caller's cargo and JDK.
+    let mut sudo = Command::new("sudo");
+    sudo.args(["--", "env"]);
+    for name in [
+        "PATH",
+        "JAVA_HOME",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "CARGO_TARGET_DIR",
+        "STORM_OCI_CACHE",
+    ] {
+        if let Ok(value) = env::var(name) {
+            sudo.arg(format!("{name}={value}"));
+        }
+    }
+    let program = env::current_exe().map_err(|source| E2eError::Start {
+        program: "this program".to_owned(),
+        source,
+    })?;
+    // Only returns when it could not be started.
+    let _ = sudo.arg(program).args(env::args_os().skip(1)).exec();
+    Err(E2eError::NotRoot)
+}

@@ -1,0 +1,214 @@
+//! What a run has left on the host, and its removal by force.
+
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::{E2eError, Layout, accounts, cgroups, command, files, mountinfo, process};
+
+/// Everything on the host that belongs to a run: found by its accounts, its directories and its
+/// cgroup, so that other work on the host does not matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Traces(Vec<String>);
+
+impl Traces {
+    /// What containers leave behind: processes, mounts, loop devices, cgroups, runc's state and the
+    /// run root's directories.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn of_containers(layout: &Layout) -> Result<Self, E2eError> {
+        let mut traces = Self::default();
+        traces.add_mounts(layout)?;
+        traces.add_loop_devices(layout)?;
+        if let Some(account) = accounts::find(&layout.topology_account())? {
+            for (pid, command) in process::of_users(&[account.uid])? {
+                traces.add("process", format!("{pid} {command}"));
+            }
+        }
+        for directory in cgroups::directories(&layout.cgroup_parent())? {
+            for entry in files::list(&directory)? {
+                // The launcher's own group of monitors stays, like its parent.
+                if entry.is_dir() && entry.file_name() != Some("monitors".as_ref()) {
+                    traces.add("cgroup", entry.display());
+                }
+            }
+        }
+        for entry in files::list(&layout.run_root)? {
+            let name = entry
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if entry.is_dir() && !matches!(name.as_str(), "layers" | "records") {
+                traces.add("directory", entry.display());
+            }
+        }
+        for below in ["layers", "records"] {
+            for entry in files::list(&layout.run_root.join(below))? {
+                if entry.file_name() != Some("lock".as_ref()) {
+                    traces.add("directory", entry.display());
+                }
+            }
+        }
+        Ok(traces)
+    }
+
+    /// All a run can leave, with its daemons, accounts and directories.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn of_run(layout: &Layout) -> Result<Self, E2eError> {
+        let mut traces = Self::default();
+        traces.add_mounts(layout)?;
+        traces.add_loop_devices(layout)?;
+        for name in [layout.daemon_account(), layout.topology_account()] {
+            if let Some(account) = accounts::find(&name)? {
+                for (pid, command) in process::of_users(&[account.uid])? {
+                    traces.add("process", format!("{pid} {command}"));
+                }
+                traces.add("account", name);
+            }
+        }
+        for directory in cgroups::directories(&layout.cgroup_parent())? {
+            traces.add("cgroup", directory.display());
+        }
+        for directory in [&layout.scratch, &layout.run_root] {
+            if directory.exists() {
+                traces.add("directory", directory.display());
+            }
+        }
+        Ok(traces)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, kind: &str, what: impl fmt::Display) {
+        self.0.push(format!("{kind} {what}"));
+    }
+
+    /// In the mount namespace of any process, not only the host's.
+    fn add_mounts(&mut self, layout: &Layout) -> Result<(), E2eError> {
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in files::list(Path::new("/proc"))? {
+            let pid = entry
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if !pid.chars().all(|letter| letter.is_ascii_digit()) {
+                continue;
+            }
+            // A process may end between the listing and the look.
+            let Ok(namespace) = process::namespace(&pid, "mnt") else {
+                continue;
+            };
+            if !seen.insert(namespace) {
+                continue;
+            }
+            for mount in mountinfo::of(&pid).unwrap_or_default() {
+                if mount.target.starts_with(&layout.run_root)
+                    || mount.target.starts_with(&layout.scratch)
+                {
+                    self.add(
+                        "mount",
+                        format!("{} ({})", mount.target.display(), mount.kind),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_loop_devices(&mut self, layout: &Layout) -> Result<(), E2eError> {
+        for device in files::list(Path::new("/sys/block"))? {
+            let backing = device.join("loop/backing_file");
+            // A device that is not in use has no such file.
+            let Ok(file) = files::read(&backing) else {
+                continue;
+            };
+            if Path::new(file.trim()).starts_with(&layout.scratch) {
+                self.add(
+                    "loop device",
+                    format!("{} of {}", device.display(), file.trim()),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Traces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("; "))
+    }
+}
+
+/// Removes whatever a run has made and is still there, an interrupted run's too. Nothing is touched
+/// that does not belong to the run's accounts, directories or cgroup.
+///
+/// # Errors
+///
+/// The first [`E2eError`]; what could be removed is removed all the same.
+pub fn remove(layout: &Layout) -> Result<(), E2eError> {
+    let mut results = vec![end_processes(layout), delete_containers(layout)];
+    results.push(unmount_all(layout));
+    results.push(cgroups::remove(&layout.cgroup_parent()));
+    results.push(files::remove_tree(&layout.run_root));
+    results.push(files::remove_tree(&layout.scratch));
+    for name in [layout.topology_account(), layout.daemon_account()] {
+        results.push(accounts::remove(&name));
+    }
+    results.into_iter().collect()
+}
+
+fn end_processes(layout: &Layout) -> Result<(), E2eError> {
+    let mut uids = Vec::new();
+    for name in [layout.daemon_account(), layout.topology_account()] {
+        uids.extend(accounts::find(&name)?.map(|account| account.uid));
+    }
+    let gone = crate::interrupt::wait(std::time::Duration::from_secs(10), || {
+        let processes = process::of_users(&uids)?;
+        for (pid, _) in &processes {
+            process::kill(*pid);
+        }
+        Ok(processes.is_empty())
+    })?;
+    if gone {
+        Ok(())
+    } else {
+        Err(E2eError::Left("processes that do not end".to_owned()))
+    }
+}
+
+/// Lets runc forget containers whose processes are gone.
+fn delete_containers(layout: &Layout) -> Result<(), E2eError> {
+    for bundle in files::list(&layout.run_root)? {
+        let id = bundle.file_name().unwrap_or_default();
+        if Path::new("/run/runc").join(id).is_dir() {
+            command::output(Command::new("runc").arg("delete").arg("--force").arg(id))?;
+        }
+    }
+    Ok(())
+}
+
+fn unmount_all(layout: &Layout) -> Result<(), E2eError> {
+    for mount in mountinfo::of("self")?.into_iter().rev() {
+        if mount.target.starts_with(&layout.run_root) || mount.target.starts_with(&layout.scratch) {
+            unmount(&mount.target, UnmountFlags::DETACH).map_err(|error| E2eError::File {
+                verb: "unmount",
+                path: mount.target,
+                source: error.into(),
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+/*
+ * Licensed under the Apache License, Version 2.0: see LICENSE at the root of this repository.
+ */
+import java.util.Map;
+import org.apache.storm.Config;
+import org.apache.storm.StormSubmitter;
+import org.apache.storm.generated.KillOptions;
+import org.apache.storm.utils.NimbusClient;
+import org.apache.storm.utils.Utils;
+
+/**
+ * Submits and kills any number of word counts in one JVM, whose start is most of such a command's
+ * time.
+ *
+ * <pre>
+ * Operate submit NAME=IMAGE...
+ * Operate kill NAME...
+ * </pre>
+ */
+public final class Operate {
+    private Operate() {
+    }
+
+    /** Ends with a non-zero code when Nimbus refuses any of them. */
+    public static void main(String[] args) throws Exception {
+        for (int i = 1; i < args.length; i++) {
+            if (args[0].equals("submit")) {
+                int equals = args[i].indexOf('=');
+                submit(args[i].substring(0, equals), args[i].substring(equals + 1));
+            } else {
+                kill(args[i]);
+            }
+        }
+    }
+
+    private static void submit(String name, String image) throws Exception {
+        Config conf = new Config();
+        conf.setNumWorkers(1);
+        conf.setNumAckers(0);
+        if (!image.isEmpty()) {
+            conf.put(Config.TOPOLOGY_OCI_IMAGE, image);
+        }
+        StormSubmitter.submitTopology(name, conf, WordCount.topology());
+    }
+
+    private static void kill(String name) throws Exception {
+        Map<String, Object> conf = Utils.readStormConfig();
+        KillOptions now = new KillOptions();
+        now.set_wait_secs(0);
+        try (NimbusClient nimbus = NimbusClient.Builder.withConf(conf).build()) {
+            nimbus.getClient().killTopologyWithOpts(name, now);
+        }
+    }
+}
