@@ -1,1 +1,34 @@
-//! References, digests, manifests and the tag map; remote stores; the local layer cache.
+//! Images for workers: from a tag to local files.
+//!
+//! An [`ImageStore`] resolves a tag to a manifest's digest, reads manifests and image configs, and
+//! keeps layers in a local cache. Nothing from a store is trusted: every text becomes a
+//! [`Digest`], a [`Reference`] or a [`Location`] before it names a file, and what carries a digest
+//! is compared with it.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod config;
+mod digest;
+mod error;
+mod location;
+mod manifest;
+mod media_type;
+mod reference;
+pub mod remote;
+mod resource;
+mod settings;
+mod store;
+mod tag_map;
+mod tags;
+
+pub use cache::LocalLayer;
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use error::{ErrorKind, Object, RemoteCause, StoreError};
+pub use location::Location;
+pub use manifest::{Descriptor, LayerDescriptor, Manifest};
+pub use media_type::LayerMediaType;
+pub use reference::Reference;
+pub use resource::{Resource, ResourceKind};
+pub use settings::StoreSettings;
+pub use store::ImageStore;

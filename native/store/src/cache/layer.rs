@@ -1,0 +1,283 @@
+//! Layers in the cache: fetched once, checked, leased while in use.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::cache::blocking;
+use crate::cache::completed::{Completed, Presence};
+use crate::cache::directories::{Directories, layer_name, remove_if_there};
+use crate::cache::download::{Received, download};
+use crate::cache::flight::{Flights, Landed};
+use crate::cache::lock::{FileLock, LockMode};
+use crate::cache::partial::Partial;
+use crate::digest::Digest;
+use crate::error::{ErrorKind, Object, StoreError};
+use crate::location::Location;
+use crate::remote::{self, RemoteStore, Stat};
+
+/// Nobody needs to write a complete layer, its owner included.
+const LAYER_MODE: u32 = 0o444;
+const RECORD_MODE: u32 = 0o644;
+/// What follows a layer's location in that of its side file.
+const SIDE_FILE_SUFFIX: &str = ".json";
+/// A side file is some hundred bytes.
+const SIDE_FILE_LIMIT: u64 = 64 << 10;
+
+/// A layer on the local disk.
+///
+/// As long as this lives, no process of this account removes the file: hold it until the launcher
+/// has the layer open.
+#[derive(Debug)]
+pub struct LocalLayer {
+    /// The squashfs file.
+    pub path: PathBuf,
+    /// Whether this call fetched it; `false` if it was there or another caller's fetch brought it.
+    pub fetched: bool,
+    /// Its size.
+    pub bytes: u64,
+    _lease: FileLock,
+}
+
+/// A layer and where to get it.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerSource {
+    /// Names the local file.
+    pub(crate) digest: Digest,
+    /// The squashfs file in the store.
+    pub(crate) location: Location,
+    /// What is known of the squashfs file itself before asking the store.
+    pub(crate) content: Option<Content>,
+}
+
+/// What a squashfs file must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Content {
+    pub(crate) sha256: Digest,
+    pub(crate) size: u64,
+}
+
+/// The side file: `{"sha256": "<64 hex digits>", "size": <bytes>}` of the squashfs file. Other
+/// keys are for later readers.
+#[derive(Deserialize)]
+struct SideFile {
+    sha256: String,
+    size: u64,
+}
+
+/// The layers of one cache.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    directories: Directories,
+    flights: Flights,
+}
+
+impl LayerCache {
+    pub(crate) fn new(directories: Directories) -> Self {
+        Self {
+            directories,
+            flights: Flights::default(),
+        }
+    }
+
+    /// The layer's local file, fetched if there is none that counts.
+    pub(crate) async fn localize(&self, source: &LayerSource) -> Result<LocalLayer, StoreError> {
+        // The lease comes first: what is seen under it stays.
+        let lease_path = self.directories.lease(&source.digest);
+        let lease = FileLock::acquire(&lease_path, LockMode::Shared).await?;
+        let landed = match self.complete_size(source).await? {
+            Some(bytes) => Landed {
+                bytes,
+                fetched: false,
+            },
+            None => {
+                self.flights
+                    .join(&source.digest, self.fetch(source))
+                    .await?
+            }
+        };
+        Ok(LocalLayer {
+            path: self.directories.layer(&source.digest),
+            fetched: landed.fetched,
+            bytes: landed.bytes,
+            _lease: lease,
+        })
+    }
+
+    /// Makes the next [`LayerCache::localize`] fetch the layer again.
+    ///
+    /// The file goes too unless somebody holds a lease on it; then it stays until it is replaced,
+    /// so that a path which was handed out never points nowhere.
+    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
+        remove_if_there(&self.directories.layer_record(digest))?;
+        let lease_path = self.directories.lease(digest);
+        let lease = FileLock::try_acquire(&lease_path, LockMode::Exclusive)
+            .map_err(|cause| StoreError::local("lock", &lease_path, cause))?;
+        if lease.is_some() {
+            remove_if_there(&self.directories.layer(digest))?;
+            remove_if_there(&lease_path)?;
+        }
+        Ok(())
+    }
+
+    /// The size of the layer's file, if it is complete.
+    async fn complete_size(&self, source: &LayerSource) -> Result<Option<u64>, StoreError> {
+        let layer = self.directories.layer(&source.digest);
+        let record = self.directories.layer_record(&source.digest);
+        let content = source.content.clone();
+        blocking("look at a layer", move || {
+            Ok(match Presence::look(&layer, &record)? {
+                Presence::Absent => None,
+                Presence::Complete(completed)
+                    if content
+                        .is_none_or(|content| content.sha256.as_hex() == completed.sha256) =>
+                {
+                    Some(completed.size)
+                }
+                Presence::Complete(_) | Presence::Unusable => {
+                    let layer = layer.display();
+                    tracing::warn!(%layer, "replacing a layer that is not as it was fetched");
+                    None
+                }
+            })
+        })
+        .await
+    }
+
+    async fn fetch(&self, source: &LayerSource) -> Result<Landed, StoreError> {
+        let partial = Partial::begin(&self.directories, &layer_name(&source.digest)).await?;
+        let partial = Arc::new(partial);
+        // Another process may have brought it while this one waited.
+        if let Some(bytes) = self.complete_size(source).await? {
+            return Ok(Landed {
+                bytes,
+                fetched: false,
+            });
+        }
+        let bytes = match self.fetch_once(source, &partial).await {
+            Err(error) if is_worth_another_try(&error) => {
+                tracing::warn!(location = %source.location, "fetching once more: {error}");
+                self.fetch_once(source, &partial).await
+            }
+            outcome => outcome,
+        }?;
+        Ok(Landed {
+            bytes,
+            fetched: true,
+        })
+    }
+
+    async fn fetch_once(
+        &self,
+        source: &LayerSource,
+        partial: &Arc<Partial>,
+    ) -> Result<u64, StoreError> {
+        // A store of its own for each try: what broke the first must not reach the second.
+        let store = remote::open(&source.location)?;
+        let location = &source.location;
+        let stat = store
+            .stat(location)
+            .await
+            .map_err(|error| remote::missing(error, Object::Layer, location))?;
+        let side_file = read_side_file(store.as_ref(), location).await?;
+        let contents: Vec<_> = source.content.iter().chain(&side_file).collect();
+        for content in &contents {
+            check_size(location, content.size, stat.size)?;
+        }
+        let received = download(store.as_ref(), location, &stat, partial)
+            .await
+            .map_err(|error| remote::missing(error, Object::Layer, location))?;
+        for content in &contents {
+            check_digest(location, &content.sha256, &received.digest)?;
+        }
+        self.publish(source, &stat, received, partial).await?;
+        Ok(stat.size)
+    }
+
+    /// First the layer, then the record that makes it count.
+    async fn publish(
+        &self,
+        source: &LayerSource,
+        stat: &Stat,
+        received: Received,
+        partial: &Arc<Partial>,
+    ) -> Result<(), StoreError> {
+        let partial = Arc::clone(partial);
+        let layer = self.directories.layer(&source.digest);
+        let record = self.directories.layer_record(&source.digest);
+        let (location, size) = (source.location.clone(), stat.size);
+        blocking("publish a layer", move || {
+            let Received { file, digest } = received;
+            partial.publish(&file, LAYER_MODE, &layer)?;
+            let metadata = file
+                .metadata()
+                .map_err(|cause| StoreError::local("stat", &layer, cause))?;
+            check_size(&location, size, metadata.len())?;
+            let completed = Completed::of(digest.as_hex(), &metadata, &location.to_string());
+            let json = serde_json::to_vec(&completed).map_err(|cause| {
+                StoreError::local("write", &record, std::io::Error::from(cause))
+            })?;
+            partial.publish_bytes(&json, RECORD_MODE, &record)?;
+            let layer = layer.display();
+            tracing::info!(%layer, %location, bytes = size, sha256 = %digest.as_hex(), "fetched");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What the side file beside a layer promises, if there is one.
+async fn read_side_file(
+    store: &dyn RemoteStore,
+    layer: &Location,
+) -> Result<Option<Content>, StoreError> {
+    let location = layer.with_suffix(SIDE_FILE_SUFFIX);
+    let object = Object::SideFile;
+    let bytes = match remote::read_document(store, object, &location, SIDE_FILE_LIMIT).await {
+        Ok((_, bytes)) => bytes,
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let side_file: SideFile =
+        serde_json::from_slice(&bytes).map_err(|cause| StoreError::InvalidDocument {
+            object,
+            name: location.to_string(),
+            cause: Arc::new(cause),
+        })?;
+    let sha256 = Digest::parse_hex(&side_file.sha256)?;
+    Ok(Some(Content {
+        sha256,
+        size: side_file.size,
+    }))
+}
+
+/// Whether a second look at the store may find it in better shape.
+fn is_worth_another_try(error: &StoreError) -> bool {
+    matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unreachable)
+}
+
+fn check_size(location: &Location, expected: u64, found: u64) -> Result<(), StoreError> {
+    if expected == found {
+        return Ok(());
+    }
+    let location = location.clone();
+    Err(StoreError::SizeMismatch {
+        object: Object::Layer,
+        location,
+        expected,
+        found,
+    })
+}
+
+fn check_digest(location: &Location, expected: &Digest, found: &Digest) -> Result<(), StoreError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(StoreError::DigestMismatch {
+        object: Object::Layer,
+        location: location.clone(),
+        expected: expected.clone(),
+        found: found.clone(),
+    })
+}

@@ -1,0 +1,30 @@
+//! The local cache: `storm.oci.resources.local.dir`.
+//!
+//! ```text
+//! layers/<hex>.sqsh         0444   a layer, complete and checked
+//! layers/<hex>.sqsh.json    0644   the record of its completed fetch; without it the layer does not count
+//! config/<hex>              0644   an image config, checked whenever it is read
+//! manifests/<hex>           0644   a manifest, checked whenever it is read
+//! leases/<hex>              0644   flock: shared while a launch uses the layer, exclusive to remove it
+//! partial/<name>            0600   being written; renamed to its place when complete
+//! partial/<name>.lock       0644   flock: held by the one who writes <name>
+//! ```
+//!
+//! Several processes of one account may use a cache at once. Locks are the kernel's, so those of a
+//! dead process are gone with it. Nothing here is trusted for its name alone.
+
+mod blocking;
+mod completed;
+mod directories;
+mod document;
+mod download;
+mod flight;
+mod layer;
+mod lock;
+mod partial;
+
+pub(crate) use blocking::blocking;
+pub(crate) use directories::Directories;
+pub(crate) use document::Documents;
+pub use layer::LocalLayer;
+pub(crate) use layer::{Content, LayerCache, LayerSource};

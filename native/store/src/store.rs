@@ -1,0 +1,255 @@
+//! An image store with its local cache.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cache::{Content, Directories, Documents, LayerCache, LayerSource, LocalLayer};
+use crate::config::ImageConfig;
+use crate::digest::Digest;
+use crate::error::{Object, StoreError};
+use crate::location::Location;
+use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
+use crate::media_type::LayerMediaType;
+use crate::reference::Reference;
+use crate::remote;
+use crate::resource::{LAYER_SUFFIX, Resource, ResourceKind};
+use crate::settings::StoreSettings;
+use crate::tags::Tags;
+
+/// The images of one store, in Storm's layout:
+///
+/// ```text
+/// <top>/manifests/<hex>            a manifest, named by its own digest
+/// <top>/config/<hex>               an image config, named by its own digest
+/// <top>/layers/<hex>.sqsh          a layer, named by the digest in the manifest
+/// <top>/layers/<hex>.sqsh.json     digest and size of the squashfs file itself, if there is one
+/// ```
+///
+/// Meant to be shared. Its asynchronous methods need a tokio runtime with timers.
+#[derive(Debug)]
+pub struct ImageStore {
+    top_level: Location,
+    tags: Tags,
+    documents: Documents,
+    layers: LayerCache,
+    manifests: Mutex<RecentManifests>,
+}
+
+impl ImageStore {
+    /// Prepares the local cache and removes what dead processes left in it. The remote store is
+    /// not asked for anything yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoTagMap`], [`StoreError::InvalidLocation`] for a relative tag map file, and
+    /// [`StoreError::Local`] if the cache cannot be made.
+    pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
+        let tags = Tags::new(&settings)?;
+        let directories = Directories::open(&settings.local_dir)?;
+        Ok(Self {
+            top_level: settings.top_level,
+            tags,
+            documents: Documents::new(directories.clone()),
+            layers: LayerCache::new(directories),
+            manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
+        })
+    }
+
+    /// The digest of a tag's manifest: the local tag map first, then the remote one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TagNotFound`]; else whatever keeps a tag map from being read for the first
+    /// time. Once read, a map that cannot be read again is used as it was.
+    pub async fn resolve(&self, tag: &Reference) -> Result<Digest, StoreError> {
+        self.tags.resolve(tag).await
+    }
+
+    /// The manifest with this digest, checked against it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`], [`StoreError::DigestMismatch`] and those of [`Manifest::parse`].
+    pub async fn manifest(&self, digest: &Digest) -> Result<Arc<Manifest>, StoreError> {
+        if let Some(manifest) = self.recent().get(digest) {
+            return Ok(manifest);
+        }
+        let location = self
+            .top_level
+            .join(&format!("manifests/{}", digest.as_hex()));
+        let document = self.documents.manifest(digest, &location).await?;
+        let manifest = Arc::new(Manifest::parse(&document)?);
+        self.recent().insert(Arc::clone(&manifest));
+        Ok(manifest)
+    }
+
+    /// The image config of a manifest, checked against its digest.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`], [`StoreError::DigestMismatch`], [`StoreError::InvalidDocument`].
+    pub async fn config(&self, manifest: &Manifest) -> Result<ImageConfig, StoreError> {
+        let digest = &manifest.config.digest;
+        let location = self.config_location(digest);
+        let (document, path) = self.documents.config(digest, &location).await?;
+        ImageConfig::parse(&document, digest, path)
+    }
+
+    /// The local file of a layer. Fetches it unless a complete copy is there; however many callers
+    /// and processes want it at once, it is fetched once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`], [`StoreError::DigestMismatch`] and [`StoreError::SizeMismatch`]
+    /// after a second try, [`StoreError::Local`] of [`crate::ErrorKind::Full`] for a full disk. No
+    /// partial file stays behind.
+    pub async fn localize_layer(&self, layer: &LayerDescriptor) -> Result<LocalLayer, StoreError> {
+        let content = match layer.media_type {
+            LayerMediaType::Archive => None,
+            LayerMediaType::Squashfs => Some(Content {
+                sha256: layer.digest.clone(),
+                size: layer.size,
+            }),
+        };
+        let location = self.layer_location(&layer.digest);
+        let source = LayerSource {
+            digest: layer.digest.clone(),
+            location,
+            content,
+        };
+        self.layers.localize(&source).await
+    }
+
+    /// Makes the next [`ImageStore::localize_layer`] fetch the layer anew, because the launcher
+    /// refused its file. The file itself stays while a [`LocalLayer`] of it lives.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Local`].
+    pub fn discard_layer(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.layers.discard(digest)
+    }
+
+    /// A manifest's layers as Storm's plugin interface wants them, lowest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`] if the store lacks one.
+    pub async fn layer_resources(&self, manifest: &Manifest) -> Result<Vec<Resource>, StoreError> {
+        let mut resources = Vec::with_capacity(manifest.layers.len());
+        for layer in &manifest.layers {
+            let uri = self.layer_location(&layer.digest);
+            let file_name = format!("{}{LAYER_SUFFIX}", layer.digest.as_hex());
+            resources.push(resource(uri, file_name, layer.size, ResourceKind::Layer).await?);
+        }
+        Ok(resources)
+    }
+
+    /// A manifest's image config as Storm's plugin interface wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Missing`] if the store lacks it.
+    pub async fn config_resource(&self, manifest: &Manifest) -> Result<Resource, StoreError> {
+        let Descriptor { digest, size, .. } = &manifest.config;
+        let uri = self.config_location(digest);
+        resource(uri, digest.as_hex().to_owned(), *size, ResourceKind::Config).await
+    }
+
+    /// The local copy of a resource, which may come from another plugin and another store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InvalidResourceName`], and those of [`ImageStore::config`] and
+    /// [`ImageStore::localize_layer`].
+    pub async fn localize_resource(&self, resource: &Resource) -> Result<PathBuf, StoreError> {
+        let digest = resource.digest()?;
+        let location = resource.uri.clone();
+        match resource.kind {
+            ResourceKind::Config => Ok(self.documents.config(&digest, &location).await?.1),
+            ResourceKind::Layer => {
+                let source = LayerSource {
+                    digest,
+                    location,
+                    content: None,
+                };
+                Ok(self.layers.localize(&source).await?.path)
+            }
+        }
+    }
+
+    fn layer_location(&self, digest: &Digest) -> Location {
+        self.top_level
+            .join(&format!("layers/{}{LAYER_SUFFIX}", digest.as_hex()))
+    }
+
+    fn config_location(&self, digest: &Digest) -> Location {
+        self.top_level.join(&format!("config/{}", digest.as_hex()))
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentManifests> {
+        // The list is whole at every point where a panic could strike.
+        self.manifests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn resource(
+    uri: Location,
+    file_name: String,
+    size: u64,
+    kind: ResourceKind,
+) -> Result<Resource, StoreError> {
+    let object = match kind {
+        ResourceKind::Config => Object::Config,
+        ResourceKind::Layer => Object::Layer,
+    };
+    let stat = remote::open(&uri)?
+        .stat(&uri)
+        .await
+        .map_err(|error| remote::missing(error, object, &uri))?;
+    let modified_millis = stat.modified_millis;
+    Ok(Resource {
+        uri,
+        file_name,
+        size,
+        modified_millis,
+        kind,
+    })
+}
+
+/// The manifests used last, the latest first.
+#[derive(Debug)]
+struct RecentManifests {
+    capacity: NonZeroUsize,
+    manifests: VecDeque<Arc<Manifest>>,
+}
+
+impl RecentManifests {
+    fn new(capacity: NonZeroUsize) -> Self {
+        Self {
+            capacity,
+            manifests: VecDeque::new(),
+        }
+    }
+
+    fn get(&mut self, digest: &Digest) -> Option<Arc<Manifest>> {
+        let position = self
+            .manifests
+            .iter()
+            .position(|manifest| manifest.digest == *digest)?;
+        let manifest = self.manifests.remove(position)?;
+        self.manifests.push_front(Arc::clone(&manifest));
+        Some(manifest)
+    }
+
+    fn insert(&mut self, manifest: Arc<Manifest>) {
+        self.manifests
+            .retain(|known| known.digest != manifest.digest);
+        self.manifests.push_front(manifest);
+        self.manifests.truncate(self.capacity.get());
+    }
+}
