@@ -109,7 +109,8 @@ impl RemoteCause {
 
     fn chain(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         let first: &(dyn Error + 'static) = self.0.as_ref();
-        std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| error.source())
+        // Dereferenced, so that the chain borrows from the error and not from the iterator.
+        std::iter::successors(Some(first), |error| Error::source(*error))
     }
 
     /// The operating system's error below, if there is one.
