@@ -120,6 +120,12 @@ pub(crate) enum LauncherError {
         /// The container.
         container: ContainerId,
     },
+    /// A path that a verb was given is not there.
+    #[error("cannot find `{path}`: no such file or directory")]
+    Missing {
+        /// As far as the walk came.
+        path: String,
+    },
     /// A step on an object was refused by our own rules.
     #[error("cannot {} `{object}`: {problem}", .step.verb())]
     Refused {
@@ -286,6 +292,7 @@ impl LauncherError {
             Self::Account { .. } => 255,
             Self::Privilege { .. } => 6,
             Self::Id(_) => 1,
+            Self::Missing { .. } => 21,
             Self::Record { .. } => 31,
             Self::Exists { .. } => 51,
             Self::Foreign { .. } | Self::Running { .. } => 45,

@@ -9,12 +9,15 @@ mod account;
 mod arguments;
 mod config;
 mod error;
+mod ownership;
 mod privilege;
 mod report;
 mod sanitize;
 mod self_check;
 mod sys;
 mod sys_file;
+mod tree;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -54,12 +57,15 @@ fn run() -> Result<(), LauncherError> {
 }
 
 fn act(
-    _caller: &CallerProcess,
-    _config: &Config,
-    _account: &account::Account,
+    caller: &CallerProcess,
+    config: &Config,
+    account: &account::Account,
     verb: Verb,
 ) -> Result<(), LauncherError> {
     match verb {
+        Verb::CodeDir(dir) => ownership::give_code_dir(caller, config, account, &dir),
+        Verb::ArtifactsDir(dir) => ownership::give_artifacts_dir(caller, config, account, &dir),
+        Verb::Blob(path) => ownership::give_blob(caller, config, account, &path),
         verb => Err(LauncherError::UnknownVerb {
             verb: format!("{verb:?}"),
         }),
