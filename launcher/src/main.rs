@@ -11,6 +11,8 @@ mod config;
 mod error;
 mod ownership;
 mod privilege;
+mod proc_fd;
+mod remove;
 mod report;
 mod sanitize;
 mod self_check;
@@ -66,6 +68,7 @@ fn act(
         Verb::CodeDir(dir) => ownership::give_code_dir(caller, config, account, &dir),
         Verb::ArtifactsDir(dir) => ownership::give_artifacts_dir(caller, config, account, &dir),
         Verb::Blob(path) => ownership::give_blob(caller, config, account, &path),
+        Verb::Rmr(path) => remove::remove(caller, account, &path),
         verb => Err(LauncherError::UnknownVerb {
             verb: format!("{verb:?}"),
         }),

@@ -8,8 +8,7 @@
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, Stat, Uid, chmodat, chownat,
-    fstat, fstatfs, openat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, fstat, openat,
 };
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
@@ -17,6 +16,7 @@ use storm_oci_request::HostPath;
 use crate::account::Account;
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
+use crate::proc_fd;
 use crate::report;
 use crate::sanitize::CallerProcess;
 use crate::tree::{self, Spot, Visitor};
@@ -132,7 +132,7 @@ fn give(
         uid: Uid::from_raw(account.identity.uid),
         gid: Gid::from_raw(config.group_id),
         rule,
-        own_descriptors: open_own_descriptors()?,
+        own_descriptors: proc_fd::open()?,
         notes: 0,
     };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -273,17 +273,4 @@ impl Visitor for Giving {
 
 fn failed(spot: &Spot<'_>, source: Errno) -> LauncherError {
     LauncherError::failed(Step::Own, spot.path(), source)
-}
-
-/// Opens `/proc/self/fd`, and makes sure that it is the kernel's.
-fn open_own_descriptors() -> Result<OwnedFd, LauncherError> {
-    const PATH: &str = "/proc/self/fd";
-    let failed = |source| LauncherError::failed(Step::Inspect, PATH, source);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, PATH, flags, Mode::empty()).map_err(failed)?;
-    if fstatfs(&directory).map_err(failed)?.f_type == PROC_SUPER_MAGIC {
-        Ok(directory)
-    } else {
-        Err(failed(Errno::NODEV))
-    }
 }

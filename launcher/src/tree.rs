@@ -94,7 +94,7 @@ impl Spot<'_> {
 /// Opens `name` in `directory`: the same mount, no link, nothing that blocks.
 pub(crate) fn open_below(
     directory: BorrowedFd<'_>,
-    name: &CStr,
+    name: impl rustix::path::Arg,
     flags: OFlags,
 ) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -171,10 +171,10 @@ fn enter<V: Visitor>(
         identity: identity(&stat),
         pending: Vec::new(),
     });
-    if let Some(far) = trail.len().checked_sub(HELD.saturating_add(1)) {
-        if let Some(frame) = trail.get_mut(far).filter(|_| far > 0) {
-            frame.directory = None;
-        }
+    // The top stays open: it is the only one that nobody below it can move.
+    let far = trail.len().saturating_sub(HELD);
+    if let Some(frame) = trail.get_mut(far).filter(|_| far > 0) {
+        frame.directory = None;
     }
     let mut wanted = Vec::new();
     while let Some(entry) = entries.read() {

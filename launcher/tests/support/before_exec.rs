@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Sets a resource limit, soft and hard.
-pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
+pub(crate) fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit {
         rlim_cur: value,
         rlim_max: value,
@@ -22,7 +22,7 @@ pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: 
 }
 
 /// Closes a descriptor.
-pub fn close(command: &mut Command, descriptor: i32) {
+pub(crate) fn close(command: &mut Command, descriptor: i32) {
     // SAFETY: one system call without pointers; nothing of the child uses the descriptor later.
     unsafe {
         command.pre_exec(move || check(libc::close(descriptor)));
@@ -30,7 +30,7 @@ pub fn close(command: &mut Command, descriptor: i32) {
 }
 
 /// Copies descriptor `from` to `to`, open across `execve`.
-pub fn leak(command: &mut Command, from: i32, to: i32) {
+pub(crate) fn leak(command: &mut Command, from: i32, to: i32) {
     // SAFETY: one system call without pointers.
     unsafe {
         command.pre_exec(move || check(libc::dup2(from, to)));
@@ -38,7 +38,7 @@ pub fn leak(command: &mut Command, from: i32, to: i32) {
 }
 
 /// Ignores every signal that can be ignored, and blocks all.
-pub fn deaf(command: &mut Command) {
+pub(crate) fn deaf(command: &mut Command) {
     // SAFETY: system calls that are allowed between fork and execve, with valid pointers.
     unsafe {
         command.pre_exec(|| {
@@ -57,7 +57,7 @@ pub fn deaf(command: &mut Command) {
 }
 
 /// Arms a timer that will end the program after `micros` unless it is disarmed.
-pub fn alarm(command: &mut Command, micros: i64) {
+pub(crate) fn alarm(command: &mut Command, micros: i64) {
     let timer = libc::itimerval {
         it_interval: libc::timeval {
             tv_sec: 0,
@@ -81,7 +81,7 @@ pub fn alarm(command: &mut Command, micros: i64) {
 }
 
 /// Sets `no_new_privs`, as a sandboxed service manager does.
-pub fn no_new_privs(command: &mut Command) {
+pub(crate) fn no_new_privs(command: &mut Command) {
     // SAFETY: one system call without pointers.
     unsafe {
         command.pre_exec(|| check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));
@@ -90,7 +90,7 @@ pub fn no_new_privs(command: &mut Command) {
 
 /// Replaces the child by `program` with an empty argument vector: the kernel then gives it one
 /// empty argument, older ones none.
-pub fn without_arguments(command: &mut Command, program: std::ffi::CString) {
+pub(crate) fn without_arguments(command: &mut Command, program: std::ffi::CString) {
     // SAFETY: valid NUL-terminated path and NULL-terminated vectors that live across the call.
     unsafe {
         command.pre_exec(move || {

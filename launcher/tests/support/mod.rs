@@ -15,9 +15,9 @@
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 
-pub mod before_exec;
-pub mod outcome;
-pub mod tree;
+pub(crate) mod before_exec;
+pub(crate) mod outcome;
+pub(crate) mod tree;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -29,53 +29,53 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
-pub use outcome::Outcome;
+pub(crate) use outcome::Outcome;
 
 /// An account that exists only inside a [`Host`].
 #[derive(Clone, Copy, Debug)]
-pub struct TestAccount {
-    pub name: &'static str,
-    pub uid: u32,
-    pub gid: u32,
+pub(crate) struct TestAccount {
+    pub(crate) name: &'static str,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// Runs the launcher, as Storm's supervisor does; its uid is below `min.user.id`.
-pub const SUPERVISOR: TestAccount = TestAccount {
+pub(crate) const SUPERVISOR: TestAccount = TestAccount {
     name: "soci-super",
     uid: 64_101,
     gid: GROUP_ID,
 };
 
 /// Owns topologies.
-pub const USER: TestAccount = TestAccount {
+pub(crate) const USER: TestAccount = TestAccount {
     name: "soci-user",
     uid: 64_110,
     gid: 64_110,
 };
 
 /// Owns other topologies.
-pub const OTHER_USER: TestAccount = TestAccount {
+pub(crate) const OTHER_USER: TestAccount = TestAccount {
     name: "soci-other",
     uid: 64_111,
     gid: 64_111,
 };
 
 /// A second supervisor on the same host, in the launcher's group too.
-pub const OTHER_SUPERVISOR: TestAccount = TestAccount {
+pub(crate) const OTHER_SUPERVISOR: TestAccount = TestAccount {
     name: "soci-super2",
     uid: 64_102,
     gid: GROUP_ID,
 };
 
 /// May never be acted for: it is in `banned.users`.
-pub const BANNED: TestAccount = TestAccount {
+pub(crate) const BANNED: TestAccount = TestAccount {
     name: "soci-banned",
     uid: 64_112,
     gid: 64_112,
 };
 
 /// May never be acted for: it is in the launcher's group.
-pub const GROUP_MEMBER: TestAccount = TestAccount {
+pub(crate) const GROUP_MEMBER: TestAccount = TestAccount {
     name: "soci-member",
     uid: 64_113,
     gid: 64_113,
@@ -91,24 +91,24 @@ const ACCOUNTS: [TestAccount; 6] = [
 ];
 
 /// The launcher's group.
-pub const GROUP: &str = "soci-group";
+pub(crate) const GROUP: &str = "soci-group";
 /// Its id.
-pub const GROUP_ID: u32 = 64_100;
+pub(crate) const GROUP_ID: u32 = 64_100;
 
 /// Where the compiled program looks for its configuration.
-pub const CONF_DIR: &str = env!("STORM_OCI_CONF_DIR");
+pub(crate) const CONF_DIR: &str = env!("STORM_OCI_CONF_DIR");
 
 /// The tmpfs of a test, and everything in it.
-pub const SCRATCH: &str = "/mnt";
+pub(crate) const SCRATCH: &str = "/mnt";
 
 /// Removes the mounts of a [`Host`] when the test ends or panics.
-pub struct Host {
+pub(crate) struct Host {
     mounts: Vec<PathBuf>,
 }
 
 impl Host {
     /// Builds the host. Not being root is a failure, never a reason to skip.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(
             geteuid().is_root(),
             "privileged tests need root: run them through `make test` as root"
@@ -153,28 +153,28 @@ impl Host {
     }
 
     /// The installed setuid program.
-    pub fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         Path::new(SCRATCH).join("bin/worker-launcher")
     }
 
     /// A directory of the supervisor's, below one of root's.
-    pub fn storm(&self) -> PathBuf {
+    pub(crate) fn storm(&self) -> PathBuf {
         Path::new(SCRATCH).join("storm")
     }
 
     /// The run root of the default configuration. The launcher makes it.
-    pub fn run_root(&self) -> PathBuf {
+    pub(crate) fn run_root(&self) -> PathBuf {
         Path::new(SCRATCH).join("run")
     }
 
     /// The configuration file's path.
-    pub fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         Path::new(CONF_DIR).join("worker-launcher.cfg")
     }
 
     /// Writes the configuration: the harness's, with `lines` added or put in the place of its
     /// own lines for the same keys.
-    pub fn configure(&self, lines: &str) {
+    pub(crate) fn configure(&self, lines: &str) {
         let runc = ["/usr/sbin/runc", "/usr/bin/runc"]
             .into_iter()
             .find(|path| Path::new(path).exists())
@@ -197,7 +197,7 @@ impl Host {
     }
 
     /// Writes these bytes as the whole configuration.
-    pub fn write_config(&self, bytes: &[u8]) {
+    pub(crate) fn write_config(&self, bytes: &[u8]) {
         fs::create_dir_all(CONF_DIR).expect("make the configuration's directory");
         let path = self.config_path();
         fs::write(&path, bytes).expect("write the configuration");
@@ -206,12 +206,12 @@ impl Host {
 
     /// The launcher with these arguments, called as the supervisor does: its ids, its group, no
     /// other group, an empty environment, `/` as working directory.
-    pub fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Command {
+    pub(crate) fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Command {
         self.command_as(SUPERVISOR, arguments)
     }
 
     /// The launcher with these arguments, called by `caller`.
-    pub fn command_as<A: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn command_as<A: AsRef<std::ffi::OsStr>>(
         &self,
         caller: TestAccount,
         arguments: &[A],
@@ -227,26 +227,32 @@ impl Host {
     }
 
     /// Runs the launcher as the supervisor does, to its end.
-    pub fn call<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Outcome {
+    pub(crate) fn call<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Outcome {
         outcome::run(self.command(arguments))
     }
 
     /// Makes a directory. `None` leaves it root's.
-    pub fn directory(&self, path: impl AsRef<Path>, owner: Option<TestAccount>, mode: u32) {
+    pub(crate) fn directory(&self, path: impl AsRef<Path>, owner: Option<TestAccount>, mode: u32) {
         let path = path.as_ref();
         fs::create_dir(path).unwrap_or_else(|error| panic!("make {path:?}: {error}"));
         settle(path, owner, mode);
     }
 
     /// Makes a file. `None` leaves it root's.
-    pub fn file(&self, path: impl AsRef<Path>, owner: Option<TestAccount>, mode: u32, text: &str) {
+    pub(crate) fn file(
+        &self,
+        path: impl AsRef<Path>,
+        owner: Option<TestAccount>,
+        mode: u32,
+        text: &str,
+    ) {
         let path = path.as_ref();
         fs::write(path, text).unwrap_or_else(|error| panic!("write {path:?}: {error}"));
         settle(path, owner, mode);
     }
 
     /// Makes a symbolic link. `None` leaves it root's.
-    pub fn link(&self, target: &str, path: impl AsRef<Path>, owner: Option<TestAccount>) {
+    pub(crate) fn link(&self, target: &str, path: impl AsRef<Path>, owner: Option<TestAccount>) {
         let path = path.as_ref();
         symlink(target, path).unwrap_or_else(|error| panic!("link {path:?}: {error}"));
         if let Some(owner) = owner {
@@ -298,7 +304,7 @@ impl Drop for Host {
 }
 
 /// Installs the compiled program at `path` as `make install` does.
-pub fn install(path: &Path) {
+pub(crate) fn install(path: &Path) {
     fs::copy(env!("CARGO_BIN_EXE_worker-launcher"), path).expect("copy the program");
     chown(path, Some(0), Some(GROUP_ID)).expect("chown the program");
     fs::set_permissions(path, fs::Permissions::from_mode(0o6550)).expect("chmod the program");

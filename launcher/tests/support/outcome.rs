@@ -10,19 +10,19 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a call ended and what it printed.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// `None` when a signal ended it.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// The signal that ended it.
-    pub signal: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// Fails the test unless the call succeeded.
     #[track_caller]
-    pub fn expect_success(self) -> Self {
+    pub(crate) fn expect_success(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self
     }
@@ -30,7 +30,7 @@ impl Outcome {
     /// Fails the test unless the call failed with `code` and said `fragment` on one line that
     /// starts as all of the launcher's errors do.
     #[track_caller]
-    pub fn expect_failure(self, code: i32, fragment: &str) -> Self {
+    pub(crate) fn expect_failure(self, code: i32, fragment: &str) -> Self {
         assert_eq!(self.code, Some(code), "expected code {code}: {self:#?}");
         let told = self
             .stderr
@@ -44,7 +44,7 @@ impl Outcome {
 
 /// Runs `command` to its end; standard input is empty.
 #[track_caller]
-pub fn run(mut command: Command) -> Outcome {
+pub(crate) fn run(mut command: Command) -> Outcome {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// One line an entry, sorted: type and mode as `ls` has them, uid, gid, path below `root`.
-pub fn listing(root: &Path) -> Vec<String> {
+pub(crate) fn listing(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     add(root, root, &mut lines);
     lines.sort_by(|one, other| one.rsplit(' ').next().cmp(&other.rsplit(' ').next()));
@@ -29,7 +29,7 @@ fn add(root: &Path, path: &Path, lines: &mut Vec<String>) {
 }
 
 /// A mode as `ls -l` shows it.
-pub fn symbolic(mode: u32) -> String {
+pub(crate) fn symbolic(mode: u32) -> String {
     let kind = match mode & 0o170_000 {
         0o040_000 => 'd',
         0o120_000 => 'l',
