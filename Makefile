@@ -1,0 +1,105 @@
+# storm-oci: `make` lists what there is to do. Everything goes through cargo and gradle.
+
+PREFIX ?= /usr/local
+CONF_DIR ?= /etc/storm
+GROUP ?= storm
+DESTDIR ?=
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+LIBRARY := $(TARGET_DIR)/release/libstorm_oci.so
+LAUNCHER := $(TARGET_DIR)/launcher/worker-launcher
+JAR := build/libs/storm-oci.jar
+
+# Through sudo, builds still run as the caller: the toolchain and the caches are theirs, and so the
+# files stay.
+ifneq ($(filter-out root,$(SUDO_USER)),)
+CALLER_HOME := $(shell getent passwd '$(SUDO_USER)' | cut -d: -f6)
+AS_CALLER := runuser -u $(SUDO_USER) -- env HOME=$(CALLER_HOME) PATH=$(CALLER_HOME)/.cargo/bin:$(PATH)
+# What must run as root uses the caller's toolchain, and a target directory of its own.
+export RUSTUP_HOME ?= $(CALLER_HOME)/.rustup
+export PATH := $(CALLER_HOME)/.cargo/bin:$(PATH)
+AS_ROOT := env CARGO_TARGET_DIR=$(abspath $(TARGET_DIR))/sudo
+endif
+
+# Tests that need root have names that begin so; the rest of a crate's tests need nothing.
+PRIVILEGED := privileged_% attack_%
+PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(basename $(notdir $(wildcard native/*/tests/*.rs))))
+TIERS := check test-unit test-request test-schema test-launcher test-jvm test-e2e
+
+.PHONY: help build library launcher jar install demo check fmt test clean $(filter test-%,$(TIERS))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: library launcher jar ## build the library, the launcher (for CONF_DIR) and the jar
+
+library:
+	$(AS_CALLER) cargo build --release -p storm-oci-bridge
+
+# Alone, so that no other crate's choice of features reaches root's program.
+launcher:
+	$(AS_CALLER) env STORM_OCI_CONF_DIR='$(CONF_DIR)' cargo build --profile launcher -p storm-oci-launcher
+
+jar:
+	$(AS_CALLER) gradle --quiet --no-daemon --console=plain jar
+
+install: build ## install below PREFIX for the group GROUP; the launcher reads CONF_DIR
+	@getent group '$(GROUP)' >/dev/null || { \
+	  echo "make install: cannot find the group '$(GROUP)': create it, or name another with GROUP=" >&2; exit 1; }
+	umask 022; mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/storm-oci' '$(DESTDIR)$(CONF_DIR)'
+	install -m 0644 '$(LIBRARY)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new'
+	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so'
+	install -m 0644 '$(JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new'
+	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar'
+	test -e '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' || { \
+	  sed 's/^\(storm.worker-launcher.group\)=.*/\1=$(GROUP)/' conf/worker-launcher.cfg.example \
+	    > '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' && chmod 0644 '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg'; }
+	install -o root -g '$(GROUP)' -m 6550 '$(LAUNCHER)' '$(DESTDIR)$(PREFIX)/bin/worker-launcher.new'
+	mv -f '$(DESTDIR)$(PREFIX)/bin/worker-launcher.new' '$(DESTDIR)$(PREFIX)/bin/worker-launcher'
+
+demo: ## count words on a stock Storm, in a container, and leave nothing behind
+	$(AS_CALLER) cargo build --quiet -p storm-oci-e2e --bin demo
+	@'$(TARGET_DIR)/debug/demo'
+
+check: ## formatting and lints, of every set of features
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+test: ## all tiers, as root; each one's time at the end
+	@failed=0; report=; \
+	for tier in $(TIERS); do \
+	  echo "== $$tier"; start=$$(date +%s); \
+	  if $(AS_ROOT) $(MAKE) --no-print-directory $$tier; then result=passed; else result=FAILED; failed=1; fi; \
+	  report="$$report\ntier $$tier: $$(( $$(date +%s) - start )) s, $$result"; \
+	done; \
+	printf "\n$$report\n"; exit $$failed
+
+test-unit: ## tests that need neither root nor a network
+	cargo test --workspace --exclude storm-oci-request --lib --bins --examples
+	cargo test -p storm-oci-store -p storm-oci-supervisor -p storm-oci-bridge $(PLAIN_TESTS:%=--test %)
+	cargo test -p storm-oci-e2e --test examples
+
+test-request: ## the launch request: reader, fixtures, generated config.json
+	cargo test -p storm-oci-request
+
+test-schema: ## every generated config.json against OCI's schema
+	tests/compliance/check-schema
+
+test-launcher: ## root: a real setuid copy, accounts, mounts, a full disk
+	cargo test -p storm-oci-launcher
+	cargo test -p storm-oci-store --test 'privileged_*'
+
+test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
+	cargo build -p storm-oci-bridge --lib --examples
+	gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
+
+test-e2e: ## root: real Storm, real containers
+	cargo test -p storm-oci-e2e --test stock_storm
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf build .gradle
