@@ -313,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn numbered_entries_are_below_their_directory() {
+        for (directory, expected) in [("/", "/7"), ("/a/b", "/a/b/7")] {
+            let entry = HostPath::parse(directory).unwrap().numbered(7);
+            assert_eq!(HostPath::parse(expected).unwrap(), entry);
+        }
+    }
+
+    #[test]
     fn paths_compare_by_component() {
         let path = |text| HostPath::parse(text).unwrap();
         assert!(path("/scratch/a").starts_with(&path("/scratch")));

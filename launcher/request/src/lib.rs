@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod field;
 mod ids;
 mod json;
 mod layer_key;

@@ -195,6 +195,20 @@ fn size_is_limited() {
 }
 
 #[test]
+fn no_part_of_a_request_is_a_request() {
+    let bytes = fs::read(requests().join("accept/minimal.json")).unwrap();
+    let end = bytes.trim_ascii_end().len();
+    read(&bytes[..end]).unwrap();
+    for length in 0..end {
+        assert_eq!(
+            read(&bytes[..length]).unwrap_err().code(),
+            "malformed",
+            "{length} bytes"
+        );
+    }
+}
+
+#[test]
 fn errors_name_the_key() {
     for (file, expected) in [
         (

@@ -1,8 +1,9 @@
 //! Reads a launch request from its bytes: every key known, every value of its type.
 
 use crate::error::RequestError;
+use crate::field::{Field, Refusal};
 use crate::ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError};
-use crate::json::{Field, Json, Refusal};
+use crate::json::Json;
 use crate::resources::Resources;
 use crate::seccomp::Seccomp;
 

@@ -1,7 +1,7 @@
 //! Reads `linux.resources`: every key known, every value of its type.
 
 use crate::error::RequestError;
-use crate::json::{Field, Integer, Object, Refusal};
+use crate::field::{Field, Integer, Object, Refusal};
 use crate::request::shown;
 
 use super::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};

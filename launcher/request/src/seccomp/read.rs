@@ -1,7 +1,8 @@
 //! Reads a system call filter: every key known, every name of the specification.
 
 use crate::error::RequestError;
-use crate::json::{Field, Json, Refusal};
+use crate::field::{Field, Refusal};
+use crate::json::Json;
 use crate::request::{MAX_REQUEST_BYTES, shown};
 
 use super::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};
