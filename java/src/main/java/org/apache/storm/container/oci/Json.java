@@ -14,6 +14,7 @@ import java.io.IOException;
 import java.lang.reflect.Array;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.util.Collection;
 import java.util.Map;
 
 /** The documents that cross the border to native code. */
@@ -62,9 +63,9 @@ final class Json {
             ObjectNode object = nodes.objectNode();
             ((Map<?, ?>) value).forEach((key, entry) -> object.set(String.valueOf(key), value(entry, depth + 1)));
             return object;
-        } else if (value instanceof Iterable) {
+        } else if (value instanceof Collection) {
             ArrayNode array = nodes.arrayNode();
-            ((Iterable<?>) value).forEach(entry -> array.add(value(entry, depth + 1)));
+            ((Collection<?>) value).forEach(entry -> array.add(value(entry, depth + 1)));
             return array;
         } else if (value.getClass().isArray()) {
             ArrayNode array = nodes.arrayNode();
