@@ -16,11 +16,8 @@ final class NativeContainers {
     /** Opens the image store of a configuration, without anything that runs containers. */
     static native long openImages(String confJson) throws OciNativeException;
 
-    /** Answers the manifest an image tag stands for, as the store has it. */
+    /** Answers the manifest an image tag stands for, byte for byte as the store has it. */
     static native String manifest(long images, String tag) throws OciNativeException;
-
-    /** Answers the digest of the manifest an image tag stands for, in hex. */
-    static native String manifestDigest(long images, String tag) throws OciNativeException;
 
     /** Answers where a manifest's config and layers are. */
     static native String resources(long images, String manifestJson) throws OciNativeException;

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.apache.commons.codec.digest.DigestUtils;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.container.oci.OciResource.OciResourceType;
 import org.apache.storm.utils.ConfigUtils;
@@ -54,8 +55,9 @@ final class NativeImages {
         return Json.parse(NativeContainers.manifest(handle, tag), ImageManifest.class);
     }
 
+    /** Answers the digest of a tag's manifest, in hex: a manifest is named by the SHA-256 of its content. */
     String manifestDigest(String tag) throws IOException {
-        return NativeContainers.manifestDigest(handle, tag);
+        return DigestUtils.sha256Hex(NativeContainers.manifest(handle, tag));
     }
 
     OciResource config(ImageManifest manifest) throws IOException {

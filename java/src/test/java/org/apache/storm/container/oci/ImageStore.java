@@ -5,12 +5,11 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.apache.commons.codec.digest.DigestUtils;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.utils.Utils;
 
@@ -19,7 +18,6 @@ final class ImageStore {
     static final String TAG = "storm/test:1";
 
     private static final String TAG_MAP_KEY = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file";
-    private static final int DIGEST_BYTES = 32;
 
     final Path root;
     final Path store;
@@ -103,16 +101,7 @@ final class ImageStore {
         return ("hsqs" + text.repeat(1000)).getBytes(StandardCharsets.UTF_8);
     }
 
-    static String digest(byte[] content) {
-        try {
-            byte[] digest = MessageDigest.getInstance("SHA-256").digest(content);
-            StringBuilder hex = new StringBuilder(2 * DIGEST_BYTES);
-            for (byte value : digest) {
-                hex.append(String.format("%02x", value));
-            }
-            return hex.toString();
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
-        }
+    private static String digest(byte[] content) {
+        return DigestUtils.sha256Hex(content);
     }
 }

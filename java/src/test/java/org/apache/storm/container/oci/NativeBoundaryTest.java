@@ -48,7 +48,6 @@ class NativeBoundaryTest {
     private static Map<String, Call> calls() {
         Map<String, Call> calls = new LinkedHashMap<>();
         calls.put("manifest", handle -> NativeContainers.manifest(handle, "tag"));
-        calls.put("manifestDigest", handle -> NativeContainers.manifestDigest(handle, "tag"));
         calls.put("resources", handle -> NativeContainers.resources(handle, "{}"));
         calls.put("localize", handle -> NativeContainers.localize(handle, "{}"));
         calls.put("reserve", handle -> NativeContainers.reserve(handle, "{}"));
@@ -107,7 +106,6 @@ class NativeBoundaryTest {
         assertCode("ARGUMENT", () -> NativeContainers.openContainers(null));
         long images = openImages();
         assertCode("ARGUMENT", () -> NativeContainers.manifest(images, null));
-        assertCode("ARGUMENT", () -> NativeContainers.manifestDigest(images, null));
         assertCode("ARGUMENT", () -> NativeContainers.resources(images, null));
         assertCode("ARGUMENT", () -> NativeContainers.localize(images, null));
         NativeContainers.close(images);
