@@ -53,3 +53,71 @@ impl Flights {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const LANDED: Landed = Landed {
+        bytes: 7,
+        fetched: true,
+    };
+
+    fn failure() -> StoreError {
+        StoreError::NoTagMap
+    }
+
+    #[tokio::test]
+    async fn waiters_share_the_outcome_and_later_callers_do_not() {
+        let (flights, digest) = (Flights::default(), Digest::of(b"x"));
+        let runs = AtomicUsize::new(0);
+        for outcome in [Ok(LANDED), Err(failure())] {
+            let fetch = || async {
+                runs.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                outcome.clone()
+            };
+            let (leader, waiter) = tokio::join!(
+                flights.join(&digest, fetch()),
+                flights.join(&digest, fetch())
+            );
+            match outcome {
+                Ok(_) => {
+                    assert_eq!(leader.unwrap(), LANDED);
+                    assert_eq!(
+                        waiter.unwrap(),
+                        Landed {
+                            fetched: false,
+                            ..LANDED
+                        }
+                    );
+                }
+                Err(_) => assert!(leader.is_err() && waiter.is_err()),
+            }
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_waiter_takes_over_from_a_leader_that_goes_away() {
+        let (flights, digest) = (Flights::default(), Digest::of(b"x"));
+        let mut leader = Box::pin(flights.join(&digest, future::pending()));
+        tokio::select! {
+            biased;
+            _ = &mut leader => unreachable!("its fetch never ends"),
+            () = tokio::task::yield_now() => {}
+        }
+        let mut waiter = Box::pin(flights.join(&digest, future::ready(Ok(LANDED))));
+        tokio::select! {
+            biased;
+            _ = &mut waiter => panic!("it did not wait"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(leader);
+        assert_eq!(waiter.await.unwrap(), LANDED);
+    }
+}
