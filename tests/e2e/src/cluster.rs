@@ -83,6 +83,20 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Writes a new configuration for the supervisor; it counts from its next start.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn configure(&self, settings: &Settings) -> Result<(), E2eError> {
+        write_conf(
+            &self.layout,
+            &self.layout.scratch("storm/conf"),
+            &self.ports,
+            settings,
+        )
+    }
+
     /// Starts the supervisor, when it was stopped.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ fn example(name: &str) -> String {
 
 /// The keys of a YAML mapping; a key that is there twice is an error of the reader.
 fn yaml(text: &str) -> Yaml {
-    let mut documents = YamlLoader::load_from_str(text).unwrap();
+    let mut documents = YamlLoader::load_from_str(text).expect("the example is YAML");
     assert_eq!(documents.len(), 1);
     documents.remove(0)
 }
@@ -105,8 +105,9 @@ fn explained(text: &str, key: &str) -> bool {
                 .starts_with(&format!("{key}:"))
         })
         .unwrap_or_else(|| panic!("{key} has no line of its own"));
-    let comment: Vec<&str> = lines[..at]
+    let comment: Vec<&str> = lines
         .iter()
+        .take(at)
         .rev()
         .take_while(|line| line.starts_with("# "))
         .copied()

@@ -1,0 +1,284 @@
+//! The whole path on a real, unmodified Storm. One cluster serves all checks, in order; it is
+//! removed at the end, whether they pass or fail.
+
+mod bad_input;
+mod containment;
+mod verdicts;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use bad_input::{BadImages, NOT_ALLOWED, TRUNCATED, said};
+use storm_oci_e2e::cluster::Cluster;
+use storm_oci_e2e::container::{self, Container};
+use storm_oci_e2e::say::Steps;
+use storm_oci_e2e::storm_conf::Settings;
+use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
+use storm_oci_e2e::{E2eError, Layout, files, install, interrupt, topology};
+use verdicts::{Verdicts, holds, same};
+
+/// Two word counts of the same image.
+const ONE: &str = "count-one";
+const TWO: &str = "count-two";
+/// One that is submitted when the image is in use already.
+const LATER: &str = "count-later";
+
+fn main() -> ExitCode {
+    let mut verdicts = Verdicts::new();
+    if let Err(error) = run(&mut verdicts) {
+        verdicts.check("the_cluster_serves_all_checks", Err(error));
+    }
+    verdicts.close()
+}
+
+fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
+    testbed::as_root()?;
+    interrupt::listen()?;
+    let mut steps = Steps::new(testbed::STEPS + 2);
+    let mut testbed = Testbed::create(Layout::new("e2e"), &mut steps)?;
+    let bad = BadImages::create(&mut testbed)?;
+    let mount = testbed.layout.scratch("operators");
+    files::make_dir(&mount)?;
+    let mut allowed: Vec<String> = bad.all.iter().map(|image| image.tag.clone()).collect();
+    allowed.retain(|tag| tag != NOT_ALLOWED);
+    allowed.push(IMAGE.to_owned());
+    let settings = Settings {
+        image: IMAGE.to_owned(),
+        allowed_images: allowed,
+        readonly_mounts: vec![mount.display().to_string()],
+        seccomp: true,
+        worker_start_seconds: 20,
+    };
+    testbed.start(&settings, &mut steps)?;
+    steps.begin("checks");
+    checks(&mut testbed, &bad, &settings, verdicts)?;
+    steps.begin("removal");
+    verdicts.check("removal_leaves_nothing", testbed.remove());
+    Ok(())
+}
+
+fn checks(
+    testbed: &mut Testbed,
+    bad: &BadImages,
+    settings: &Settings,
+    verdicts: &mut Verdicts,
+) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let user = testbed.user.clone();
+    let supervisor = pid(testbed)?;
+
+    // Good and bad ones at once, each in its own slot.
+    let mut topologies = vec![(ONE, ""), (TWO, "")];
+    topologies.extend(bad.all.iter().map(|image| (image.name, image.tag.as_str())));
+    topology::submit(&layout, &user, &topologies)?;
+    let report = topology::report(&layout, ONE, 2, || testbed.check())?;
+    topology::report(&layout, TWO, 1, || testbed.check())?;
+    let one = Container::of(&layout, ONE)?;
+    let two = Container::of(&layout, TWO)?;
+
+    verdicts.check(
+        "tuples_are_counted_in_the_container",
+        containment::counted_in_the_container(testbed, &one, &report),
+    );
+    verdicts.check("overlay_semantics_hold", containment::overlay(&one));
+    verdicts.check(
+        "processes_are_the_users_without_capabilities",
+        containment::identity(testbed, &one),
+    );
+    verdicts.check(
+        "namespaces_are_the_containers_own",
+        containment::namespaces(&one),
+    );
+    verdicts.check(
+        "seccomp_filters_with_a_profile",
+        containment::seccomp(&one, "2"),
+    );
+    verdicts.check("the_cgroup_has_the_limits", containment::limits(&one));
+    verdicts.check(
+        "two_workers_share_their_layers",
+        containment::layers_are_shared(testbed, &one, &two),
+    );
+
+    for image in &bad.all {
+        let outcome = said(&layout, 0, &image.said).and_then(|_| unharmed(testbed, supervisor));
+        verdicts.check(
+            &format!("{}_costs_one_worker", image.name.replace('-', "_")),
+            outcome,
+        );
+    }
+    verdicts.check("a_repaired_layer_is_fetched_again", repaired(testbed, bad));
+    let names: Vec<&str> = bad.all.iter().map(|image| image.name).collect();
+    topology::kill(&layout, &user, &names)?;
+    verdicts.check(
+        "bad_input_leaves_nothing",
+        only_remain(testbed, &[&one, &two]),
+    );
+
+    verdicts.check("a_later_launch_mounts_and_fetches_nothing", later(testbed));
+    verdicts.check(
+        "a_user_not_permitted_costs_one_worker",
+        banned(testbed, supervisor),
+    );
+    verdicts.check(
+        "a_missing_mount_source_costs_one_worker",
+        unmounted(testbed, settings, supervisor),
+    );
+    verdicts.check(
+        "workers_outlive_their_supervisor",
+        restarted(testbed, settings, &one),
+    );
+    verdicts.check("seccomp_is_off_without_a_profile", unfiltered(testbed));
+
+    verdicts.check("killing_leaves_nothing", killed(testbed, &one));
+    Ok(())
+}
+
+fn pid(testbed: &mut Testbed) -> Result<Option<u32>, E2eError> {
+    testbed
+        .cluster
+        .as_mut()
+        .map_or(Ok(None), Cluster::supervisor_pid)
+}
+
+/// The supervisor is still the one that was started.
+fn unharmed(testbed: &mut Testbed, supervisor: Option<u32>) -> Result<(), E2eError> {
+    same(
+        "the supervisor is still the same process",
+        pid(testbed)?,
+        supervisor,
+    )
+}
+
+/// The topology with the truncated layer runs once the store has the whole one.
+fn repaired(testbed: &mut Testbed, bad: &BadImages) -> Result<(), E2eError> {
+    testbed
+        .store
+        .put_layer(&bad.truncated, &bad.whole, Some(&bad.truncated))?;
+    topology::report(&testbed.layout.clone(), TRUNCATED, 1, || testbed.check()).map(|_| ())
+}
+
+/// No container, running or dead, but these.
+fn only_remain(testbed: &Testbed, containers: &[&Container]) -> Result<(), E2eError> {
+    let mut expected: Vec<String> = containers.iter().map(|container| container.id()).collect();
+    expected.sort();
+    let found = interrupt::poll(Duration::from_secs(10), || {
+        let mut found: Vec<String> = container::records(&testbed.layout)?
+            .into_iter()
+            .map(|record| record.container_id.to_string())
+            .collect();
+        found.sort();
+        Ok((found == expected).then_some(()))
+    })?;
+    holds(
+        "only running containers have records",
+        found.is_some(),
+        "others have, too",
+    )?;
+    let workers = files::list(&testbed.layout.workers())?.len();
+    same(
+        "only running containers have worker directories",
+        workers,
+        containers.len(),
+    )
+}
+
+fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let start = files::read(&layout.supervisor_log())?.len();
+    topology::submit(&layout, &testbed.user, &[(LATER, "")])?;
+    topology::report(&layout, LATER, 1, || testbed.check())?;
+    let container = Container::of(&layout, LATER)?;
+    containment::mounted_nothing(&container)?;
+    said(&layout, start, &[container.id(), "fetched 0".to_owned()]).map(|_| ())
+}
+
+/// Submits a topology that must be refused, waits for the words, and kills it.
+fn refused(
+    testbed: &mut Testbed,
+    name: &str,
+    words: &[&str],
+    supervisor: Option<u32>,
+) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let start = files::read(&layout.supervisor_log())?.len();
+    topology::submit(&layout, &testbed.user, &[(name, "")])?;
+    let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    let outcome = said(&layout, start, &words);
+    unharmed(testbed, supervisor)?;
+    outcome.map(|_| ())
+}
+
+fn banned(testbed: &mut Testbed, supervisor: Option<u32>) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let user = testbed.user.clone();
+    install::write_launcher_conf(&layout, &[&user.name])?;
+    let outcome = refused(
+        testbed,
+        "banned",
+        &[&user.name, "cannot ", "banned"],
+        supervisor,
+    );
+    install::write_launcher_conf(&layout, &[])?;
+    topology::kill(&layout, &user, &["banned"])?;
+    outcome
+}
+
+fn unmounted(
+    testbed: &mut Testbed,
+    settings: &Settings,
+    supervisor: Option<u32>,
+) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let user = testbed.user.clone();
+    let mount = settings
+        .readonly_mounts
+        .first()
+        .cloned()
+        .unwrap_or_default();
+    files::remove_tree(mount.as_ref())?;
+    let words = [mount.as_str(), "cannot ", "storm.oci.readonly.bindmounts"];
+    let outcome = refused(testbed, "no-source", &words, supervisor);
+    files::make_dir(mount.as_ref())?;
+    topology::kill(&layout, &user, &["no-source"])?;
+    outcome
+}
+
+/// Stops the supervisor, looks that its workers go on, and starts it again, without a seccomp
+/// profile from then on.
+fn restarted(testbed: &mut Testbed, settings: &Settings, one: &Container) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let cluster = testbed.cluster.as_mut().ok_or(E2eError::Interrupted)?;
+    cluster.stop_supervisor();
+    let before = topology::report(&layout, ONE, 1, || Ok(()))?;
+    topology::report(&layout, ONE, before.passes + 2, || Ok(()))?;
+    cluster.configure(&Settings {
+        seccomp: false,
+        ..settings.clone()
+    })?;
+    cluster.start_supervisor()?;
+    // Several of the supervisor's rounds: a worker it did not know would be killed in the first.
+    thread::sleep(Duration::from_secs(10));
+    let after = topology::report(&layout, ONE, before.passes + 4, || testbed.check())?;
+    same("the worker is the same process", after.pid, before.pid)?;
+    let again = Container::of(&layout, ONE)?;
+    same(
+        "the container is the same",
+        (again.id(), again.init),
+        (one.id(), one.init),
+    )
+}
+
+fn unfiltered(testbed: &mut Testbed) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    topology::submit(&layout, &testbed.user, &[("unfiltered", "")])?;
+    topology::report(&layout, "unfiltered", 1, || testbed.check())?;
+    containment::seccomp(&Container::of(&layout, "unfiltered")?, "0")?;
+    topology::kill(&layout, &testbed.user, &["unfiltered"])
+}
+
+fn killed(testbed: &Testbed, one: &Container) -> Result<(), E2eError> {
+    topology::kill(&testbed.layout, &testbed.user, &[ONE, TWO, LATER])?;
+    testbed.release_layers(&one.id())?;
+    testbed.expect_no_container()
+}
