@@ -1,13 +1,46 @@
 //! Containers as Storm's `ResourceIsolationInterface` sees them.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::unistd::{Uid, User};
+use storm_oci_request::{AccountName, HostPath, WorkerId};
+use tracing::{info, warn};
+
+use crate::config::Settings;
 use crate::documents::{self, LaunchDocument, PrepareDocument, ReserveDocument};
 use crate::error::SupervisorError;
 use crate::events::EventQueue;
+use crate::hierarchy::Hierarchies;
+use crate::image::Images;
+use crate::installation::Installation;
+use crate::launcher::Launcher;
+use crate::metering::Meter;
+use crate::records::Records;
+use crate::reservation::Reservation;
+use crate::watch::Watch;
 
 /// The containers of one supervisor. Every method may be called from several threads at once.
+///
+/// Nothing of a container lives in here: whatever must survive this process is in the launcher's
+/// records and in cgroups, and found again by the next one.
 #[derive(Debug)]
 pub struct Containers {
-    events: EventQueue,
+    pub(crate) settings: Settings,
+    pub(crate) launcher: Launcher,
+    pub(crate) records: Records,
+    pub(crate) hierarchies: Arc<Hierarchies>,
+    /// `None` when custom plugins resolve images.
+    pub(crate) images: Option<Images>,
+    pub(crate) watch: Watch,
+    pub(crate) events: EventQueue,
+    /// The account this process runs as.
+    pub(crate) account: AccountName,
+    meter: Meter,
+    reservations: Mutex<HashMap<String, Reservation>>,
+    /// Mount sources whose absence was told already.
+    skipped: Mutex<BTreeSet<HostPath>>,
 }
 
 impl Containers {
@@ -28,8 +61,67 @@ impl Containers {
     ///
     /// As [`Containers::prepare`].
     pub fn prepare_with(prepare_json: &str, events: EventQueue) -> Result<Self, SupervisorError> {
-        let _: PrepareDocument = documents::read("prepare document", prepare_json)?;
-        Ok(Self { events })
+        let document: PrepareDocument = documents::read("prepare document", prepare_json)?;
+        let launcher = Launcher::new(PathBuf::from(&document.paths.launcher));
+        let containers = Self::check(&document, launcher, events)
+            .map_err(|problems| SupervisorError::Unready { problems })?;
+        let unready = |error| SupervisorError::Unready {
+            problems: vec![error],
+        };
+        // Before the sweep, which removes the records of what has ended.
+        containers.adopt().map_err(unready)?;
+        containers.sweep();
+        // The sweep makes the records' directory, and this account must be able to read it.
+        containers.records.all().map_err(unready)?;
+        Ok(containers)
+    }
+
+    fn check(
+        document: &PrepareDocument,
+        launcher: Launcher,
+        events: EventQueue,
+    ) -> Result<Self, Vec<SupervisorError>> {
+        let mut problems = Problems::default();
+        let settings = problems.note_all(Settings::read(document));
+        let installation = problems.note_all(Installation::check(&launcher));
+        if let (Some(settings), Some(installation)) = (&settings, &installation) {
+            problems.note(installation.agrees_on(&settings.cgroup_parent));
+        }
+        let hierarchies = settings
+            .as_ref()
+            .and_then(|settings| problems.note(Hierarchies::read(&settings.cgroup_root)));
+        let store = settings
+            .as_ref()
+            .and_then(|settings| settings.store.clone());
+        let images = store.map(|store| problems.note(Images::new(store)));
+        let uid = Uid::current();
+        let account = problems.note(own_account(uid));
+        let watch = problems.note(Watch::start(events.clone()));
+        let complete = (|| {
+            let settings = settings?;
+            let hierarchies = Arc::new(hierarchies?);
+            let run_root = installation?.run_root;
+            Some(Self {
+                launcher,
+                records: Records::new(&run_root, uid.as_raw(), &settings.workers_root),
+                meter: Meter::new(Arc::clone(&hierarchies), settings.cgroup_parent.clone()),
+                hierarchies,
+                images: match images {
+                    Some(images) => Some(images?),
+                    None => None,
+                },
+                watch: watch?,
+                events,
+                account: account?,
+                reservations: Mutex::default(),
+                skipped: Mutex::default(),
+                settings,
+            })
+        })();
+        match complete {
+            Some(containers) if problems.0.is_empty() => Ok(containers),
+            _ => Err(problems.0),
+        }
     }
 
     /// Remembers the limits of a worker that is about to be launched.
@@ -38,12 +130,16 @@ impl Containers {
     ///
     /// [`SupervisorError::Document`] when `reserve_json` is not one.
     pub fn reserve(&self, reserve_json: &str) -> Result<(), SupervisorError> {
-        let _: ReserveDocument = documents::read("reservation", reserve_json)?;
+        let document: ReserveDocument = documents::read("reservation", reserve_json)?;
+        let reservation = Reservation::new(&self.settings, &document);
+        self.reservations().insert(document.worker_id, reservation);
         Ok(())
     }
 
     /// Forgets the limits of a worker.
-    pub fn release(&self, _worker_id: &str) {}
+    pub fn release(&self, worker_id: &str) {
+        self.reservations().remove(worker_id);
+    }
 
     /// Launches a worker's container and waits until it runs.
     ///
@@ -54,43 +150,47 @@ impl Containers {
     ///
     /// [`SupervisorError::Document`] when `launch_json` is not one: a fault of the caller.
     pub fn launch(&self, launch_json: &str) -> Result<String, SupervisorError> {
-        let _: LaunchDocument = documents::read("launch document", launch_json)?;
-        Ok(String::new())
+        let document: LaunchDocument = documents::read("launch document", launch_json)?;
+        documents::write("launch outcome", &self.launch_worker(&document))
     }
 
     /// Whether no process of a worker's container is left. Unknown workers are dead.
     ///
     /// # Errors
     ///
-    /// None that a user can cause.
+    /// None today.
     pub fn all_processes_dead(
         &self,
         _user: &str,
-        _worker_id: &str,
+        worker_id: &str,
     ) -> Result<bool, SupervisorError> {
-        Ok(true)
+        Ok(parse_worker(worker_id).is_none_or(|worker| self.is_dead(&worker)))
     }
 
     /// Sends SIGTERM, or SIGKILL with `force`, to a worker's container. Unknown workers: nothing.
     ///
     /// # Errors
     ///
-    /// None that a user can cause.
-    pub fn kill(&self, _user: &str, _worker_id: &str, _force: bool) -> Result<(), SupervisorError> {
+    /// None today.
+    pub fn kill(&self, user: &str, worker_id: &str, force: bool) -> Result<(), SupervisorError> {
+        if let Some(worker) = parse_worker(worker_id) {
+            self.signal(user, &worker, force);
+        }
         Ok(())
     }
 
-    /// Removes what a dead container left. May be repeated; unknown workers: nothing.
+    /// Removes what a dead container left. May be repeated; unknown workers: nothing. `port` is
+    /// -1 when it is not known.
     ///
     /// # Errors
     ///
-    /// None that a user can cause.
-    pub fn cleanup(
-        &self,
-        _user: &str,
-        _worker_id: &str,
-        _port: i32,
-    ) -> Result<(), SupervisorError> {
+    /// None today.
+    pub fn cleanup(&self, user: &str, worker_id: &str, port: i32) -> Result<(), SupervisorError> {
+        self.release(worker_id);
+        if let Some(worker) = parse_worker(worker_id) {
+            self.meter.forget(&worker);
+            self.reap(user, &worker, port);
+        }
         Ok(())
     }
 
@@ -99,26 +199,34 @@ impl Containers {
     ///
     /// # Errors
     ///
-    /// When its cgroup cannot be read.
-    pub fn memory_usage(&self, _user: &str, _worker_id: &str) -> Result<u64, SupervisorError> {
-        Ok(0)
+    /// [`SupervisorError::Cgroup`] and [`SupervisorError::CgroupValue`] when its cgroup is there
+    /// but cannot be read.
+    pub fn memory_usage(&self, _user: &str, worker_id: &str) -> Result<u64, SupervisorError> {
+        match parse_worker(worker_id) {
+            Some(worker) => self.meter.working_set(&worker, || self.cgroup_of(&worker)),
+            None => Ok(0),
+        }
     }
 
     /// The memory that workers could still get on this node, in MiB.
     ///
     /// # Errors
     ///
-    /// When `/proc/meminfo` cannot be read.
+    /// [`SupervisorError::Cgroup`] and [`SupervisorError::CgroupValue`] when the kernel's files
+    /// cannot be read.
     pub fn system_free_memory_mb(&self) -> Result<u64, SupervisorError> {
-        Ok(0)
+        self.meter.free_mb()
     }
 
-    /// Runs a profiling command in a worker's container. `true` means: do not ask again.
+    /// Would run a profiling command in a worker's container; the launcher cannot. `true` all the
+    /// same, as Storm would ask again every few seconds.
     ///
     /// # Errors
     ///
-    /// None that a user can cause.
-    pub fn profile(&self, _profile_json: &str) -> Result<bool, SupervisorError> {
+    /// None today.
+    pub fn profile(&self, profile_json: &str) -> Result<bool, SupervisorError> {
+        let profile = crate::text::shown(profile_json);
+        warn!(target: "storm_oci.profile", "cannot profile a worker: worker-launcher has no such verb yet; asked for {profile}");
         Ok(true)
     }
 
@@ -128,8 +236,63 @@ impl Containers {
         self.events.next()
     }
 
-    /// Ends the watch and wakes [`Containers::next_event`]. Workers go on.
+    /// Ends the watch and wakes [`Containers::next_event`]. Workers go on, and so do the other
+    /// methods.
     pub fn close(&self) {
+        self.watch.close();
         self.events.close();
     }
+
+    pub(crate) fn reservation(&self, worker_id: &str) -> Reservation {
+        self.reservations()
+            .get(worker_id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Tells once of each mount source that this host does not have.
+    pub(crate) fn report_skipped(&self, paths: &[HostPath]) {
+        for path in paths {
+            // A set is whole after every call.
+            let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            if skipped.insert(path.clone()) {
+                info!(target: "storm_oci.launch", "`{path}` does not exist on this host: workers go without it");
+            }
+        }
+    }
+
+    fn reservations(&self) -> MutexGuard<'_, HashMap<String, Reservation>> {
+        // A map is whole after every call.
+        self.reservations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Collects problems instead of stopping at the first.
+#[derive(Default)]
+struct Problems(Vec<SupervisorError>);
+
+impl Problems {
+    fn note<T>(&mut self, result: Result<T, SupervisorError>) -> Option<T> {
+        self.note_all(result.map_err(|problem| vec![problem]))
+    }
+
+    fn note_all<T>(&mut self, result: Result<T, Vec<SupervisorError>>) -> Option<T> {
+        result.map_err(|problems| self.0.extend(problems)).ok()
+    }
+}
+
+fn own_account(uid: Uid) -> Result<AccountName, SupervisorError> {
+    User::from_uid(uid)
+        .ok()
+        .flatten()
+        .and_then(|user| AccountName::parse(&user.name).ok())
+        .ok_or(SupervisorError::OwnAccount(uid.as_raw()))
+}
+
+/// A worker id; `None` for a directory in the workers' place that is none: there is no container
+/// for it.
+fn parse_worker(text: &str) -> Option<WorkerId> {
+    WorkerId::parse(text).ok()
 }

@@ -181,13 +181,13 @@ pub(crate) struct ResourceDocument {
     /// Milliseconds since the epoch.
     pub(crate) modified: i64,
     #[serde(rename = "type")]
-    pub(crate) kind: ResourceKind,
+    pub(crate) kind: ResourceType,
 }
 
 /// What a remote file is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(crate) enum ResourceKind {
+pub(crate) enum ResourceType {
     /// An image config.
     Config,
     /// A layer.

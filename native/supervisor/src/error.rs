@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use storm_oci_request::{IdError, RecordError};
+use storm_oci_request::{IdError, RecordError, RequestError};
+use storm_oci_store::{ErrorKind, StoreError};
 
 /// What an error is about. The text form is stable: Java and launch outcomes carry it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,8 +14,6 @@ use storm_oci_request::{IdError, RecordError};
 pub enum ErrorCode {
     /// The caller handed in something that is not what it should be: a fault of the caller.
     Argument,
-    /// The containers were closed.
-    Closed,
     /// Storm's configuration.
     Config,
     /// The image: not allowed, not there, or not usable.
@@ -41,7 +40,6 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Argument => "ARGUMENT",
-            Self::Closed => "CLOSED",
             Self::Config => "CONFIG",
             Self::Image => "IMAGE",
             Self::Installation => "INSTALLATION",
@@ -65,9 +63,6 @@ impl fmt::Display for ErrorCode {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
-    /// The containers were closed.
-    #[error("cannot use containers: they are closed")]
-    Closed,
     /// A setting has a value of another type or out of range.
     #[error("cannot use setting `{key}`: found {found}, expected {expected}")]
     Setting {
@@ -133,14 +128,38 @@ pub enum SupervisorError {
         /// Why.
         source: io::Error,
     },
+    /// A setting is not a name or path of the kind it should be.
+    #[error("cannot use setting `{key}`")]
+    SettingName {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        source: IdError,
+    },
+    /// A setting is not a location that a store can be at.
+    #[error("cannot use setting `{key}`")]
+    SettingStore {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        source: StoreError,
+    },
     /// The system call filter is not one.
     #[error("cannot use system call filter `{path}`")]
     Seccomp {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: serde_json::Error,
+        source: RequestError,
     },
+    /// No cgroup hierarchy where the configuration says.
+    #[error(
+        "cannot use `storm.oci.cgroup.root` = `{0}`: no cgroup file system is mounted there or below"
+    )]
+    CgroupRoot(String),
+    /// The account a worker should run as has no usable name.
+    #[error("cannot use account")]
+    User(#[source] IdError),
     /// The launcher's own check found something.
     #[error("{0}")]
     LauncherCheck(String),
@@ -206,6 +225,15 @@ pub enum SupervisorError {
         /// Why.
         source: io::Error,
     },
+    /// A localized file's path cannot be written down.
+    #[error("cannot use `{path}`: it is not UTF-8")]
+    PathText {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The store or the local cache.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A mount source is missing.
     #[error("cannot mount `{path}`: it does not exist{}", named_by(*key))]
     MountSource {
@@ -214,6 +242,9 @@ pub enum SupervisorError {
         /// The setting that names it, when an operator did.
         key: Option<&'static str>,
     },
+    /// The launch request is not a valid one.
+    #[error("cannot compose launch request")]
+    Request(#[from] RequestError),
     /// A file of a launch cannot be written.
     #[error("cannot write `{path}`")]
     Write {
@@ -300,13 +331,17 @@ impl SupervisorError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Closed => ErrorCode::Closed,
             Self::Setting { .. }
             | Self::SettingMissing { .. }
             | Self::SettingsContradict { .. }
             | Self::SettingFile { .. }
+            | Self::SettingName { .. }
+            | Self::SettingStore { .. }
+            | Self::CgroupRoot(_)
             | Self::Seccomp { .. } => ErrorCode::Config,
-            Self::Document { .. } | Self::Name { .. } | Self::Port(_) => ErrorCode::Argument,
+            Self::Document { .. } | Self::Name { .. } | Self::Port(_) | Self::PathText { .. } => {
+                ErrorCode::Argument
+            }
             Self::Unready { problems } => {
                 let config = |problem: &Self| problem.code() == ErrorCode::Config;
                 if problems.iter().all(config) {
@@ -319,7 +354,7 @@ impl SupervisorError {
             | Self::LauncherMissing { .. }
             | Self::LauncherSilent { .. }
             | Self::OwnAccount(_) => ErrorCode::Installation,
-            Self::LauncherSlow { .. } | Self::Write { .. } => ErrorCode::Launch,
+            Self::LauncherSlow { .. } | Self::Write { .. } | Self::Request(_) => ErrorCode::Launch,
             Self::LauncherRefused { exit_code, .. } => match *exit_code {
                 launcher_exit::BAD_USER => ErrorCode::User,
                 launcher_exit::BINARY_PERMISSIONS
@@ -333,6 +368,14 @@ impl SupervisorError {
             | Self::ImageNotAllowed { .. }
             | Self::ImageIncomplete { .. }
             | Self::ImageConfig { .. } => ErrorCode::Image,
+            Self::Store(error) => match error.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::Malformed
+                | ErrorKind::Mismatch
+                | ErrorKind::Unsupported => ErrorCode::Image,
+                _ => ErrorCode::Store,
+            },
+            Self::User(_) => ErrorCode::User,
             Self::MountSource { .. } => ErrorCode::Mount,
             Self::ReadRecord { .. } | Self::Record { .. } | Self::Unrecorded(_) => {
                 ErrorCode::Record
@@ -369,8 +412,12 @@ impl SupervisorError {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let told = error.to_string();
+            // Some errors tell their cause themselves.
+            if !text.ends_with(&told) {
+                text.push_str(": ");
+                text.push_str(&told);
+            }
             cause = error.source();
         }
         text

@@ -1,22 +1,102 @@
 //! From image tag to local config and layers.
 
-use crate::documents::{self, ResourceDocument};
-use crate::error::SupervisorError;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Images alone, for Storm's three image plugin interfaces.
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use storm_oci_request::HostPath;
+use storm_oci_store::{
+    Digest, ImageConfig, ImageStore, LayerDescriptor, LocalLayer, Location, Manifest, Reference,
+    Resource, ResourceKind, StoreError, StoreSettings,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::config;
+use crate::documents::{
+    self, ImageDocument, LocalizedDocument, ResourceDocument, ResourceType, ResourcesDocument,
+};
+use crate::error::SupervisorError;
+use crate::executor::Executor;
+
+/// How many layers of one image are fetched at once.
+const LAYERS_AT_ONCE: usize = 4;
+
+/// The most that is read of an image config that a custom plugin localized.
+const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Images alone: from tag to local files. Serves launches and Storm's three image plugin
+/// interfaces.
 #[derive(Debug)]
-pub struct Images {}
+pub struct Images {
+    store: Arc<ImageStore>,
+    /// Where the store is, as text without a final slash.
+    top_level: String,
+    executor: Executor,
+}
+
+/// An image that is about to run: its files are here and stay here while this value lives.
+#[derive(Debug)]
+pub(crate) struct LocalImage {
+    pub(crate) tag: String,
+    /// The manifest's digest in hex; a custom plugin may not tell.
+    pub(crate) manifest: Option<String>,
+    /// Where the image config came from.
+    pub(crate) config_path: String,
+    pub(crate) env: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
+    /// Lowest first.
+    pub(crate) layers: Vec<ImageLayer>,
+}
+
+/// One local layer.
+#[derive(Debug)]
+pub(crate) struct ImageLayer {
+    pub(crate) path: HostPath,
+    /// The digest and the lease on the cached file; a custom plugin's layers have neither.
+    cached: Option<(Digest, LocalLayer)>,
+}
+
+impl ImageLayer {
+    /// Whether this launch fetched it.
+    pub(crate) fn fetched(&self) -> bool {
+        let fetched = |(_, local): &(Digest, LocalLayer)| local.fetched;
+        self.cached.as_ref().is_some_and(fetched)
+    }
+}
+
+/// A resolved tag: what is still to be localized.
+#[derive(Debug)]
+pub(crate) struct ResolvedImage {
+    tag: String,
+    manifest: Arc<Manifest>,
+    config: ImageConfig,
+}
 
 impl Images {
     /// Opens the store that Storm's configuration names.
     ///
     /// # Errors
     ///
-    /// [`SupervisorError::Unready`] with every problem of the configuration.
+    /// [`SupervisorError::Unready`] with every problem of the configuration;
+    /// [`SupervisorError::Store`] when the local cache cannot be made.
     pub fn open(config_json: &str) -> Result<Self, SupervisorError> {
-        let _: serde_json::Map<String, serde_json::Value> =
-            documents::read("configuration", config_json)?;
-        Ok(Self {})
+        let conf: Map<String, Value> = documents::read("configuration", config_json)?;
+        let settings = config::store_settings(&conf)
+            .map_err(|problems| SupervisorError::Unready { problems })?;
+        Self::new(settings)
+    }
+
+    pub(crate) fn new(settings: StoreSettings) -> Result<Self, SupervisorError> {
+        let top_level = settings.top_level.to_string();
+        Ok(Self {
+            top_level: top_level.trim_end_matches('/').to_owned(),
+            store: Arc::new(ImageStore::open(settings)?),
+            executor: Executor::new()?,
+        })
     }
 
     /// The manifest document an image tag stands for.
@@ -24,8 +104,13 @@ impl Images {
     /// # Errors
     ///
     /// When the tag is unknown or the store cannot be read.
-    pub fn manifest_json(&self, _tag: &str) -> Result<String, SupervisorError> {
-        Ok(String::new())
+    pub fn manifest_json(&self, tag: &str) -> Result<String, SupervisorError> {
+        let reference = Reference::parse(tag)?;
+        let manifest = self.executor.block_on(async {
+            let digest = self.store.resolve(&reference).await?;
+            self.store.manifest(&digest).await
+        })?;
+        Ok(manifest.json().to_owned())
     }
 
     /// The remote files a manifest names: `{"config":{…},"layers":[…]}`.
@@ -33,8 +118,17 @@ impl Images {
     /// # Errors
     ///
     /// When the document is not a manifest or the store cannot be read.
-    pub fn resources_json(&self, _manifest_json: &str) -> Result<String, SupervisorError> {
-        Ok(String::new())
+    pub fn resources_json(&self, manifest_json: &str) -> Result<String, SupervisorError> {
+        let manifest = Manifest::parse(manifest_json.as_bytes())?;
+        let (config, layers) = self.executor.block_on(async {
+            let config = self.store.config_resource(&manifest).await?;
+            Ok::<_, StoreError>((config, self.store.layer_resources(&manifest).await?))
+        })?;
+        let document = ResourcesDocument {
+            config: resource_document(&config),
+            layers: layers.iter().map(resource_document).collect(),
+        };
+        documents::write("resources", &document)
     }
 
     /// Fetches one remote file and tells where it is: `{"path":"/…"}`.
@@ -43,7 +137,198 @@ impl Images {
     ///
     /// When it cannot be fetched or is not what its name says.
     pub fn localize_json(&self, resource_json: &str) -> Result<String, SupervisorError> {
-        let _: ResourceDocument = documents::read("resource", resource_json)?;
-        Ok(String::new())
+        let document: ResourceDocument = documents::read("resource", resource_json)?;
+        let resource = Resource {
+            uri: Location::parse(&document.uri)?,
+            file_name: document.file_name,
+            size: document.size,
+            modified_millis: document.modified,
+            kind: match document.kind {
+                ResourceType::Config => ResourceKind::Config,
+                ResourceType::Layer => ResourceKind::Layer,
+            },
+        };
+        let path = self
+            .executor
+            .block_on(self.store.localize_resource(&resource))?;
+        let path = utf8(&path)?.to_owned();
+        documents::write("localized resource", &LocalizedDocument { path })
+    }
+
+    /// Finds out what a tag stands for, and reads its config.
+    pub(crate) fn resolve(&self, tag: String) -> Result<ResolvedImage, SupervisorError> {
+        let reference = Reference::parse(&tag)?;
+        let (manifest, config) = self.executor.block_on(async {
+            let digest = self.store.resolve(&reference).await?;
+            let manifest = self.store.manifest(&digest).await?;
+            let config = self.store.config(&manifest).await?;
+            Ok::<_, StoreError>((manifest, config))
+        })?;
+        Ok(ResolvedImage {
+            tag,
+            manifest,
+            config,
+        })
+    }
+
+    /// Brings a resolved image's layers here.
+    pub(crate) fn localize(&self, image: ResolvedImage) -> Result<LocalImage, SupervisorError> {
+        let descriptors = image.manifest.layers.clone();
+        let locals = self.executor.block_on(self.localize_layers(descriptors))?;
+        let layers = locals
+            .into_iter()
+            .map(|(digest, local)| {
+                Ok(ImageLayer {
+                    path: host_path("layer", utf8(&local.path)?)?,
+                    cached: Some((digest, local)),
+                })
+            })
+            .collect::<Result<_, SupervisorError>>()?;
+        let config = &image.manifest.config.digest;
+        Ok(LocalImage {
+            config_path: format!("{}/config/{}", self.top_level, config.as_hex()),
+            tag: image.tag,
+            manifest: Some(image.manifest.digest.as_hex().to_owned()),
+            env: image.config.env,
+            entrypoint: image.config.entrypoint,
+            layers,
+        })
+    }
+
+    /// Localizes layers side by side, and gives them in order. When one fails the others are
+    /// brought to their end: they will be wanted at the next try.
+    async fn localize_layers(
+        &self,
+        layers: Vec<LayerDescriptor>,
+    ) -> Result<Vec<(Digest, LocalLayer)>, SupervisorError> {
+        let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
+        let mut tasks = JoinSet::new();
+        for (index, layer) in layers.into_iter().enumerate() {
+            let (store, slots) = (Arc::clone(&self.store), Arc::clone(&slots));
+            tasks.spawn(async move {
+                // Nobody closes the semaphore; without a slot it would only be more at once.
+                let _slot = slots.acquire_owned().await.ok();
+                let local = store.localize_layer(&layer).await;
+                (index, layer.digest, local)
+            });
+        }
+        let mut locals = tasks.join_all().await;
+        locals.sort_by_key(|(index, _, _)| *index);
+        locals
+            .into_iter()
+            .map(|(_, digest, local)| Ok((digest, local?)))
+            .collect()
+    }
+
+    /// Makes the next launch fetch layers anew, because the launcher refused their files: those it
+    /// named, or all of the image's when it named none. Returns how many.
+    pub(crate) fn discard(
+        &self,
+        image: &LocalImage,
+        refused: &[&str],
+    ) -> Result<usize, SupervisorError> {
+        let named = |layer: &&ImageLayer| refused.contains(&layer.path.as_str());
+        let any_named = image.layers.iter().any(|layer| named(&layer));
+        let mut discarded = 0;
+        for layer in image
+            .layers
+            .iter()
+            .filter(|layer| !any_named || named(layer))
+        {
+            if let Some((digest, _)) = &layer.cached {
+                self.store.discard_layer(digest)?;
+                discarded += 1;
+            }
+        }
+        Ok(discarded)
     }
 }
+
+impl LocalImage {
+    /// What custom plugins made of a tag; `None` when they did not resolve it.
+    pub(crate) fn from_plugins(
+        tag: &str,
+        document: &ImageDocument,
+    ) -> Result<Option<Self>, SupervisorError> {
+        let incomplete = |what| SupervisorError::ImageIncomplete {
+            tag: crate::text::shown(tag),
+            what,
+        };
+        let (config_path, layers) = match (&document.config_path, &document.layers) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => return Err(incomplete("layers, but no image config")),
+            (Some(_), None) => return Err(incomplete("an image config, but no layers")),
+            (Some(config_path), Some(layers)) => (config_path, layers),
+        };
+        let config_path = host_path("image config", config_path)?;
+        let config = PluginConfig::read(Path::new(config_path.as_str()))?;
+        let layers = layers.iter().map(|path| {
+            Ok(ImageLayer {
+                path: host_path("layer", path)?,
+                cached: None,
+            })
+        });
+        Ok(Some(Self {
+            tag: tag.to_owned(),
+            manifest: document.manifest.clone(),
+            config_path: config_path.to_string(),
+            env: config.env.unwrap_or_default(),
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            layers: layers.collect::<Result<_, SupervisorError>>()?,
+        }))
+    }
+}
+
+/// The part of an image config that a launch uses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PluginConfig {
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+}
+
+impl PluginConfig {
+    fn read(path: &Path) -> Result<Self, SupervisorError> {
+        #[derive(Deserialize)]
+        struct Document {
+            config: Option<PluginConfig>,
+        }
+        let unreadable = |source| SupervisorError::ImageConfig {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(CONFIG_BYTES).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        let document: Document = serde_json::from_slice(&bytes)
+            .map_err(|source| unreadable(io::Error::new(io::ErrorKind::InvalidData, source)))?;
+        Ok(document.config.unwrap_or_default())
+    }
+}
+
+fn resource_document(resource: &Resource) -> ResourceDocument {
+    ResourceDocument {
+        uri: resource.uri.to_string(),
+        file_name: resource.file_name.clone(),
+        size: resource.size,
+        modified: resource.modified_millis,
+        kind: match resource.kind {
+            ResourceKind::Config => ResourceType::Config,
+            ResourceKind::Layer => ResourceType::Layer,
+        },
+    }
+}
+
+fn host_path(what: &'static str, text: &str) -> Result<HostPath, SupervisorError> {
+    HostPath::parse(text).map_err(|source| SupervisorError::Name { what, source })
+}
+
+fn utf8(path: &Path) -> Result<&str, SupervisorError> {
+    path.to_str().ok_or_else(|| SupervisorError::PathText {
+        path: PathBuf::from(path),
+    })
+}
+
+#[cfg(test)]
+mod tests;

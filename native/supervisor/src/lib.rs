@@ -5,11 +5,31 @@
 //! [`SupervisorError`]; how containers end is told by [`Containers::next_event`].
 #![forbid(unsafe_code)]
 
+mod beneath;
+mod config;
 mod containers;
 mod documents;
+mod end;
 mod error;
 mod events;
+mod executor;
+mod hierarchy;
 mod image;
+mod installation;
+mod launch;
+mod launcher;
+mod lifecycle;
+mod metering;
+mod mounts;
+mod phases;
+mod process;
+mod records;
+mod request;
+mod reservation;
+mod text;
+mod watch;
+mod worker;
+mod workfiles;
 
 pub use containers::Containers;
 pub use error::{ErrorCode, SupervisorError};

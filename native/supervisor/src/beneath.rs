@@ -1,0 +1,148 @@
+//! Files in directories that others can write: opened without following links, expected to be
+//! regular, created only where nothing is.
+//!
+//! # References
+//!
+//! `openat2(2)`
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// An opened directory in which files are named by one component.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens a directory whose path only trusted accounts can change; the last component is no
+    /// link.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// Opens a regular file for reading.
+    pub(crate) fn read(&self, name: &str) -> io::Result<File> {
+        // A FIFO must not hold us up; the flag means nothing to regular files.
+        let fd = self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
+        }
+        Ok(File::from(fd))
+    }
+
+    /// Creates a file; whatever has its name already is an error.
+    pub(crate) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let fd = self.open_file(name, flags, Mode::from_raw_mode(mode))?;
+        Ok(File::from(fd))
+    }
+
+    /// Creates a file in the place of whatever file has its name.
+    pub(crate) fn replace(&self, name: &str, mode: u32) -> io::Result<File> {
+        match rustix::fs::unlinkat(&self.0, name, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => self.create(name, mode),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names in the directory.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        if name.contains('/') {
+            return Err(Errno::INVAL.into());
+        }
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(self.0.as_fd(), name, flags, mode, resolve) {
+            // Before 5.6. For a name of one component O_NOFOLLOW says the same.
+            Err(Errno::NOSYS) => Ok(rustix::fs::openat(self.0.as_fd(), name, flags, mode)?),
+            opened => Ok(opened?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::symlink;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let path = tempfile::tempdir().unwrap();
+        let opened = Directory::open(path.path()).unwrap();
+        (path, opened)
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let (path, directory) = directory();
+        let target = path.path().join("target");
+        std::fs::write(&target, "secret").unwrap();
+        symlink(&target, path.path().join("link")).unwrap();
+        symlink(path.path(), path.path().join("dirlink")).unwrap();
+        assert!(directory.read("link").is_err());
+        assert!(directory.create("link", 0o600).is_err());
+        assert!(directory.read("dirlink/target").is_err());
+        assert!(directory.read("../x").is_err());
+        assert!(Directory::open(&path.path().join("dirlink")).is_err());
+        directory
+            .replace("link", 0o600)
+            .unwrap()
+            .write_all(b"x")
+            .unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"secret");
+        assert_eq!(std::fs::read(path.path().join("link")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let (path, directory) = directory();
+        std::fs::create_dir(path.path().join("dir")).unwrap();
+        rustix::fs::mknodat(
+            &directory.0,
+            "fifo",
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(directory.read("dir").is_err());
+        assert!(directory.read("fifo").is_err());
+        std::fs::write(path.path().join("file"), "text").unwrap();
+        let mut text = String::new();
+        directory
+            .read("file")
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "text");
+    }
+
+    #[test]
+    fn what_exists_is_not_created() {
+        let (path, directory) = directory();
+        std::fs::write(path.path().join("file"), "text").unwrap();
+        assert!(directory.create("file", 0o600).is_err());
+        assert_eq!(std::fs::read(path.path().join("file")).unwrap(), b"text");
+        directory.create("new", 0o640).unwrap();
+        let mut names = directory.names().unwrap();
+        names.sort();
+        assert_eq!(names, [".", "..", "file", "new"]);
+    }
+}

@@ -1,0 +1,185 @@
+//! How a container ended, in words and as an event.
+
+use std::fmt;
+
+use storm_oci_request::{ContainerId, ExitRecord};
+
+use crate::events::ExitEvent;
+
+/// The code that stands for an unknown one.
+const UNKNOWN_CODE: i32 = -1;
+
+/// Bytes of a MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// The end of one container.
+#[derive(Debug)]
+pub(crate) struct End {
+    container: ContainerId,
+    /// `None` when the monitor left no record.
+    record: Option<ExitRecord>,
+    requested: bool,
+}
+
+impl End {
+    pub(crate) const fn new(
+        container: ContainerId,
+        record: Option<ExitRecord>,
+        requested: bool,
+    ) -> Self {
+        Self {
+            container,
+            record,
+            requested,
+        }
+    }
+
+    /// Whether nobody need look at it: it was asked for.
+    pub(crate) const fn is_expected(&self) -> bool {
+        self.requested
+    }
+
+    pub(crate) fn into_event(self) -> ExitEvent {
+        let message = self.to_string();
+        let record = self.record.as_ref();
+        ExitEvent {
+            worker_id: self.container.worker_id().to_string(),
+            container_id: Some(self.container.to_string()),
+            exit_code: record.and_then(|record| record.exit_code),
+            signal: record.and_then(|record| record.signal),
+            shell_code: record.map_or(UNKNOWN_CODE, ExitRecord::shell_code),
+            out_of_memory: record.is_some_and(ExitRecord::out_of_memory),
+            requested: self.requested,
+            launch_failed: false,
+            message,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "container {} ", self.container)?;
+        let Some(record) = &self.record else {
+            formatter.write_str("ended; its exit code is not known: its monitor left none")?;
+            return self.fmt_request(formatter);
+        };
+        match (record.exit_code, record.signal) {
+            (Some(code), _) => write!(formatter, "ended with exit code {code}")?,
+            (None, Some(signal)) => write!(formatter, "was ended by {}", SignalName(signal))?,
+            (None, None) => formatter.write_str("ended")?,
+        }
+        let millis = record.ended_millis.saturating_sub(record.launched_millis);
+        write!(formatter, " after {}.{:03} s", millis / 1000, millis % 1000)?;
+        self.fmt_request(formatter)?;
+        if record.out_of_memory() {
+            let kills = record.oom_kills.unwrap_or_default();
+            write!(
+                formatter,
+                "; out of memory: the kernel killed {kills} of its processes"
+            )?;
+        }
+        if let Some(peak) = record.peak_memory_bytes {
+            write!(formatter, "; peak memory {} MiB", peak / MIB)?;
+        }
+        Ok(())
+    }
+}
+
+impl End {
+    fn fmt_request(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.requested { ", as asked" } else { "" })
+    }
+}
+
+/// A signal by number, and by name where it is one that ends workers.
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use rustix::process::Signal;
+        const NAMES: [(Signal, &str); 9] = [
+            (Signal::HUP, "SIGHUP"),
+            (Signal::INT, "SIGINT"),
+            (Signal::QUIT, "SIGQUIT"),
+            (Signal::ABORT, "SIGABRT"),
+            (Signal::KILL, "SIGKILL"),
+            (Signal::BUS, "SIGBUS"),
+            (Signal::SEGV, "SIGSEGV"),
+            (Signal::SYS, "SIGSYS"),
+            (Signal::TERM, "SIGTERM"),
+        ];
+        let name = NAMES
+            .iter()
+            .find_map(|(signal, name)| (signal.as_raw() == self.0).then_some(*name));
+        match name {
+            Some(name) => write!(formatter, "signal {} ({name})", self.0),
+            None => write!(formatter, "signal {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hierarchy::tests::UUID;
+
+    fn id() -> ContainerId {
+        ContainerId::parse(&format!("6700-{UUID}")).unwrap()
+    }
+
+    fn record(exit_code: Option<i32>, signal: Option<i32>, oom_kills: u64) -> ExitRecord {
+        ExitRecord {
+            version: 1,
+            container_id: id(),
+            exit_code,
+            signal,
+            oom_kills: Some(oom_kills),
+            peak_memory_bytes: Some(3 * MIB + 1),
+            cpu_micros: None,
+            launched_millis: 1_000,
+            ended_millis: 3_045,
+        }
+    }
+
+    #[test]
+    fn the_end_in_words() {
+        for (record, requested, words) in [
+            (
+                Some(record(Some(0), None, 0)),
+                true,
+                "ended with exit code 0 after 2.045 s, as asked; peak memory 3 MiB",
+            ),
+            (
+                Some(record(None, Some(9), 2)),
+                false,
+                "was ended by signal 9 (SIGKILL) after 2.045 s; out of memory: \
+                 the kernel killed 2 of its processes; peak memory 3 MiB",
+            ),
+            (
+                Some(record(None, Some(64), 0)),
+                false,
+                "was ended by signal 64 after 2.045 s; peak memory 3 MiB",
+            ),
+            (
+                None,
+                false,
+                "ended; its exit code is not known: its monitor left none",
+            ),
+        ] {
+            let end = End::new(id(), record, requested);
+            assert_eq!(end.to_string(), format!("container 6700-{UUID} {words}"));
+        }
+    }
+
+    #[test]
+    fn the_end_as_an_event() {
+        let event = End::new(id(), Some(record(None, Some(9), 1)), true).into_event();
+        assert_eq!(event.worker_id, UUID);
+        assert_eq!((event.exit_code, event.signal), (None, Some(9)));
+        assert_eq!(event.shell_code, 137);
+        assert!(event.out_of_memory && event.requested && !event.launch_failed);
+        let event = End::new(id(), None, false).into_event();
+        assert_eq!((event.exit_code, event.signal), (None, None));
+        assert_eq!(event.shell_code, -1);
+    }
+}

@@ -1,0 +1,192 @@
+//! One launch, step by step. Whatever a user or an image does wrong ends in an outcome.
+
+use std::path::Path;
+
+use storm_oci_request::{HostPath, LaunchRecord, LaunchRequest, LaunchState};
+use tracing::{error, info, warn};
+
+use crate::config::is_missing;
+use crate::containers::Containers;
+use crate::documents::{LaunchDocument, LaunchOutcome};
+use crate::error::SupervisorError;
+use crate::events::ExitEvent;
+use crate::image::LocalImage;
+use crate::launcher::LONG;
+use crate::mounts;
+use crate::phases::{self, Phases};
+use crate::request;
+use crate::watch::Watched;
+use crate::worker::Worker;
+use crate::workfiles;
+
+/// The launcher's verb.
+const RUN: &str = "run-oci-container";
+
+/// The code an exit event carries when there never was a container.
+const NEVER_STARTED: i32 = -1;
+
+impl Containers {
+    /// Launches, and turns an error into an outcome, an exit event and a log line.
+    pub(crate) fn launch_worker(&self, document: &LaunchDocument) -> LaunchOutcome {
+        match self.try_launch(document) {
+            Ok((record, phases)) => LaunchOutcome::Started {
+                started: true,
+                container_id: record.container_id.to_string(),
+                pid: record.init.map_or(0, |init| init.pid),
+                phases: phases.into_documents(),
+            },
+            Err(error) => self.failed(document, &error),
+        }
+    }
+
+    fn try_launch(
+        &self,
+        document: &LaunchDocument,
+    ) -> Result<(LaunchRecord, Phases), SupervisorError> {
+        let worker = Worker::parse(document)?;
+        let mut phases = Phases::default();
+        let image = self.image(document, &mut phases)?;
+        let request = phases.measure("request", || {
+            let request = self.compose(&worker, &image)?;
+            workfiles::write_image_note(&worker, &image);
+            workfiles::write_request(&worker, &request)
+        })?;
+        phases.measure(phases::LAUNCHER, || {
+            self.run_launcher(&worker, &image, &request)
+        })?;
+        let record = self.watch_launched(&worker)?;
+        phases.extend(&record.phases);
+        let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
+        let mounted = record.layers.iter().filter(|layer| layer.mounted).count();
+        info!(
+            target: "storm_oci.launch",
+            "launched container {} of topology {} as {} from image {}: {} layers, {fetched} fetched, \
+             {mounted} mounted; {phases}",
+            worker.container,
+            crate::text::shown(&worker.topology_id),
+            worker.user,
+            image.tag,
+            image.layers.len(),
+        );
+        Ok((record, phases))
+    }
+
+    /// The image: from custom plugins, or resolved and localized here.
+    fn image(
+        &self,
+        document: &LaunchDocument,
+        phases: &mut Phases,
+    ) -> Result<LocalImage, SupervisorError> {
+        let tag = self.settings.images.choose(document.image.tag.as_deref())?;
+        if let Some(image) = LocalImage::from_plugins(&tag, &document.image)? {
+            return Ok(image);
+        }
+        let images = self
+            .images
+            .as_ref()
+            .ok_or_else(|| SupervisorError::ImageIncomplete {
+                tag: crate::text::shown(&tag),
+                what: "nothing, and this library was told not to resolve tags",
+            })?;
+        let resolved = phases.measure("resolve", || images.resolve(tag))?;
+        phases.measure("localize", || images.localize(resolved))
+    }
+
+    fn compose(
+        &self,
+        worker: &Worker,
+        image: &LocalImage,
+    ) -> Result<LaunchRequest, SupervisorError> {
+        let planned = mounts::plan(&self.settings, worker);
+        let (mounts, skipped) = mounts::existing(planned, is_missing)?;
+        self.report_skipped(&skipped);
+        let reservation = self.reservation(worker.id.as_str());
+        request::compose(&self.settings, worker, image, &reservation, mounts)
+    }
+
+    fn run_launcher(
+        &self,
+        worker: &Worker,
+        image: &LocalImage,
+        request: &HostPath,
+    ) -> Result<(), SupervisorError> {
+        let arguments = [
+            worker.user.as_str(),
+            RUN,
+            worker.directory.as_str(),
+            request.as_str(),
+            worker.artifacts.as_str(),
+        ];
+        let directory = Path::new(worker.directory.as_str());
+        let finished = self.launcher.run(RUN, &arguments, directory, LONG)?;
+        let Some(refusal) = finished.refusal() else {
+            return Ok(());
+        };
+        if refusal.refused_layer() {
+            self.discard_layers(image, &finished.refused_layers());
+        }
+        Err(refusal)
+    }
+
+    /// A layer that the launcher refused is not kept: the next try fetches it anew.
+    fn discard_layers(&self, image: &LocalImage, refused: &[&str]) {
+        let Some(images) = &self.images else {
+            return;
+        };
+        match images.discard(image, refused) {
+            Ok(count) => {
+                warn!(target: "storm_oci.launch", "discarded {count} local layers of image {}: the launcher refused them", image.tag);
+            }
+            Err(error) => {
+                error!(target: "storm_oci.launch", "cannot discard layers of image {}: {}", image.tag, error.report());
+            }
+        }
+    }
+
+    /// Reads the record of a container that the launcher says it started, and watches it.
+    fn watch_launched(&self, worker: &Worker) -> Result<LaunchRecord, SupervisorError> {
+        let container = &worker.container;
+        let record = self
+            .records
+            .launch(container)?
+            .filter(|record| record.state == LaunchState::Started && record.init.is_some())
+            .ok_or_else(|| SupervisorError::Unrecorded(container.to_string()))?;
+        let exit = self.records.exit(container)?;
+        self.watch.add(Watched::new(&record, exit));
+        Ok(record)
+    }
+
+    fn failed(&self, document: &LaunchDocument, error: &SupervisorError) -> LaunchOutcome {
+        let message = error.report();
+        let hint = error.hint().map(str::to_owned);
+        let worker_id = crate::text::shown(&document.worker_id);
+        let advice = hint
+            .as_deref()
+            .map_or_else(String::new, |hint| format!(" ({hint})"));
+        error!(
+            target: "storm_oci.launch",
+            "cannot launch worker {worker_id} of topology {} on port {}: {message}{advice}",
+            crate::text::shown(&document.topology_id),
+            document.port,
+        );
+        self.events.exit(ExitEvent {
+            worker_id: document.worker_id.clone(),
+            container_id: Worker::parse(document)
+                .ok()
+                .map(|worker| worker.container.to_string()),
+            exit_code: None,
+            signal: None,
+            shell_code: NEVER_STARTED,
+            out_of_memory: false,
+            requested: false,
+            launch_failed: true,
+            message: message.clone(),
+        });
+        LaunchOutcome::Failed {
+            started: false,
+            code: error.code().as_str(),
+            message,
+            hint,
+        }
+    }
+}

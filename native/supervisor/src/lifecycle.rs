@@ -1,0 +1,189 @@
+//! Containers that run or have run: adopting, signalling, telling dead from alive, cleaning up.
+//!
+//! Everything goes by worker id and works for workers never launched, launched by an earlier or
+//! another process, and for those of Storm's own launcher, which leaves no records: these are
+//! found by their cgroup.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use storm_oci_request::{
+    AccountName, CgroupPath, ContainerId, LaunchRecord, LaunchState, WorkerId,
+};
+use tracing::{debug, info, warn};
+
+use crate::containers::Containers;
+use crate::error::SupervisorError;
+use crate::launcher::{Finished, LONG, SHORT};
+use crate::process;
+use crate::text;
+use crate::watch::Watched;
+
+/// The launcher's verbs.
+const SIGNAL: &str = "signal";
+const REAP: &str = "reap-oci-container";
+const SWEEP: &str = "sweep-oci-containers";
+
+/// The launcher's exit code when there is no such process.
+const NO_SUCH_PROCESS: i32 = 9;
+
+/// `SIGTERM` and `SIGKILL` as the launcher takes them.
+const TERM: &str = "15";
+const KILL: &str = "9";
+
+impl Containers {
+    /// Watches every container that was started before this process. One that has ended meanwhile
+    /// is reported at once.
+    pub(crate) fn adopt(&self) -> Result<(), SupervisorError> {
+        for record in self.records.all()? {
+            if record.state != LaunchState::Started {
+                continue;
+            }
+            let exit = self.records.exit(&record.container_id)?;
+            info!(target: "storm_oci.lifecycle", "adopted container {}", record.container_id);
+            self.watch.add(Watched::new(&record, exit));
+        }
+        Ok(())
+    }
+
+    /// Removes what dead containers of this supervisor left behind.
+    pub(crate) fn sweep(&self) {
+        let root = self.settings.workers_root.as_str();
+        let arguments = [self.account.as_str(), SWEEP, root];
+        match self.launcher.run(SWEEP, &arguments, Path::new("/"), LONG) {
+            Ok(finished) => {
+                for line in finished.stderr.lines() {
+                    info!(target: "storm_oci.lifecycle", "{}", text::shown(line));
+                }
+                warn_of_refusal(&finished, "sweep up dead containers");
+            }
+            Err(error) => {
+                warn!(target: "storm_oci.lifecycle", "cannot sweep up dead containers: {}", error.report());
+            }
+        }
+    }
+
+    /// Signals the first process of a worker's container; the kernel ends the others with it.
+    pub(crate) fn signal(&self, user: &str, worker: &WorkerId, force: bool) {
+        self.watch.request_end(worker);
+        let Ok(user) = AccountName::parse(user) else {
+            warn!(target: "storm_oci.lifecycle", "cannot signal worker {worker}: `{}` is no account", text::shown(user));
+            return;
+        };
+        let targets = match self.record_of(worker).and_then(|record| record.init) {
+            Some(init) => Vec::from_iter(process::is_alive(init).then_some(init.pid)),
+            None => self.unrecorded_inits(worker),
+        };
+        if targets.is_empty() {
+            debug!(target: "storm_oci.lifecycle", "nothing to signal for worker {worker}");
+        }
+        for pid in targets {
+            let signal = if force { KILL } else { TERM };
+            let pid = pid.to_string();
+            let arguments = [user.as_str(), SIGNAL, &pid, signal];
+            match self.launcher.run(SIGNAL, &arguments, Path::new("/"), SHORT) {
+                // It ended meanwhile.
+                Ok(finished) if finished.exit_code == NO_SUCH_PROCESS => {}
+                Ok(finished) => warn_of_refusal(&finished, "signal a container"),
+                Err(error) => {
+                    warn!(target: "storm_oci.lifecycle", "cannot signal worker {worker}: {}", error.report());
+                }
+            }
+        }
+    }
+
+    /// Whether nothing of a worker's container runs any more.
+    ///
+    /// What cannot be looked at counts as alive: the other answer would let Storm delete the
+    /// directories below a running worker.
+    pub(crate) fn is_dead(&self, worker: &WorkerId) -> bool {
+        let init = self.record_of(worker).and_then(|record| record.init);
+        if init.is_some_and(process::is_alive) {
+            return false;
+        }
+        // The end of a pid namespace's first process is the end of all others in it: the kernel
+        // ends them before that process becomes a zombie.
+        if init.is_some() {
+            return true;
+        }
+        self.cgroups_of(worker)
+            .iter()
+            .all(|cgroup| self.processes(cgroup).is_some_and(|pids| pids.is_empty()))
+    }
+
+    /// Has the launcher remove a container. `port` is -1 when Storm does not know it.
+    pub(crate) fn reap(&self, user: &str, worker: &WorkerId, port: i32) {
+        let Ok(user) = AccountName::parse(user) else {
+            warn!(target: "storm_oci.lifecycle", "cannot clean up worker {worker}: `{}` is no account", text::shown(user));
+            return;
+        };
+        let named = ContainerId::parse(&format!("{port}-{worker}")).ok();
+        let recorded = self.record_of(worker).map(|record| record.container_id);
+        let mut containers = self
+            .hierarchies
+            .containers_of(&self.settings.cgroup_parent, worker);
+        containers.extend(named.into_iter().chain(recorded));
+        let keep = self.settings.layers_to_keep.to_string();
+        for container in containers {
+            let arguments = [user.as_str(), REAP, container.as_str(), &keep];
+            match self.launcher.run(REAP, &arguments, Path::new("/"), LONG) {
+                Ok(finished) => warn_of_refusal(&finished, "remove a container"),
+                Err(error) => {
+                    warn!(target: "storm_oci.lifecycle", "cannot remove container {container}: {}", error.report());
+                }
+            }
+        }
+    }
+
+    /// The cgroup of a worker's container, wherever that is known from.
+    pub(crate) fn cgroup_of(&self, worker: &WorkerId) -> Option<CgroupPath> {
+        let recorded = self.record_of(worker).map(|record| record.cgroup);
+        recorded.or_else(|| self.cgroups_of(worker).into_iter().next())
+    }
+
+    /// A worker's record. One that cannot be read is as good as none: the cgroup tells.
+    fn record_of(&self, worker: &WorkerId) -> Option<LaunchRecord> {
+        self.records.of_worker(worker).unwrap_or_else(|error| {
+            warn!(target: "storm_oci.lifecycle", "{}", error.report());
+            None
+        })
+    }
+
+    /// The cgroups that are named after a worker.
+    fn cgroups_of(&self, worker: &WorkerId) -> Vec<CgroupPath> {
+        let parent = &self.settings.cgroup_parent;
+        self.hierarchies
+            .containers_of(parent, worker)
+            .iter()
+            .map(|container| CgroupPath::of(parent, container))
+            .collect()
+    }
+
+    /// The first processes of containers that have a cgroup, but no record.
+    fn unrecorded_inits(&self, worker: &WorkerId) -> Vec<u32> {
+        let processes = self.cgroups_of(worker);
+        processes
+            .iter()
+            .filter_map(|cgroup| self.processes(cgroup))
+            .flatten()
+            .filter(|pid| process::is_first_of_namespace(*pid))
+            .collect()
+    }
+
+    /// The processes in a cgroup; `None` when that cannot be told.
+    fn processes(&self, cgroup: &CgroupPath) -> Option<BTreeSet<u32>> {
+        self.hierarchies
+            .processes(cgroup)
+            .inspect_err(|error| {
+                warn!(target: "storm_oci.lifecycle", "{}", error.report());
+            })
+            .ok()
+    }
+}
+
+fn warn_of_refusal(finished: &Finished, what: &str) {
+    if let Some(refusal) = finished.refusal() {
+        let code = finished.exit_code;
+        warn!(target: "storm_oci.lifecycle", "cannot {what}: launcher ended with {code}: {}", refusal.report());
+    }
+}
