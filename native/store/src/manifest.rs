@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oci_spec::image::{ImageManifest, MediaType};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Error, IgnoredAny};
 
 use crate::digest::Digest;
 use crate::error::{Object, StoreError, shown};
@@ -63,8 +63,8 @@ impl Manifest {
     ///
     /// [`StoreError::InvalidDocument`] if it is not the JSON of a manifest,
     /// [`StoreError::WrongMediaType`] if it is an index or anything else, or has a config or layer
-    /// of a type that cannot be run, [`StoreError::WrongSchemaVersion`],
-    /// [`StoreError::InvalidDigest`] and [`StoreError::NoLayers`].
+    /// of a type that cannot be run, [`StoreError::WrongSchemaVersion`] and
+    /// [`StoreError::NoLayers`].
     pub fn parse(document: &[u8]) -> Result<Self, StoreError> {
         let digest = Digest::of(document);
         let invalid = |cause| StoreError::InvalidDocument {
@@ -87,13 +87,19 @@ impl Manifest {
         }
         let config = Descriptor {
             media_type: config.media_type().to_string(),
-            digest: Digest::parse(config.digest().as_ref())?,
+            digest: parse_digest(config).map_err(invalid)?,
             size: config.size(),
         };
         let layers = manifest
             .layers()
             .iter()
-            .map(layer)
+            .map(|descriptor| {
+                Ok(LayerDescriptor {
+                    media_type: layer_media_type(descriptor)?,
+                    digest: parse_digest(descriptor).map_err(invalid)?,
+                    size: descriptor.size(),
+                })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if layers.is_empty() {
             return Err(StoreError::NoLayers { digest });
@@ -137,20 +143,18 @@ fn check_kind(kind: &Kind, digest: &Digest) -> Result<(), StoreError> {
     }
 }
 
-fn layer(descriptor: &oci_spec::image::Descriptor) -> Result<LayerDescriptor, StoreError> {
-    let media_type =
-        media_type::layer(descriptor.media_type()).ok_or_else(|| StoreError::WrongMediaType {
-            object: Object::Layer,
-            name: shown(descriptor.digest().as_ref()),
-            found: shown(descriptor.media_type().as_ref()),
-            accepted: media_type::LAYERS.to_owned(),
-        })?;
-    let digest = Digest::parse(descriptor.digest().as_ref())?;
-    Ok(LayerDescriptor {
-        media_type,
-        digest,
-        size: descriptor.size(),
+fn layer_media_type(layer: &oci_spec::image::Descriptor) -> Result<LayerMediaType, StoreError> {
+    media_type::layer(layer.media_type()).ok_or_else(|| StoreError::WrongMediaType {
+        object: Object::Layer,
+        name: shown(layer.digest().as_ref()),
+        found: shown(layer.media_type().as_ref()),
+        accepted: media_type::LAYERS.to_owned(),
     })
+}
+
+/// The digest, as a part of the document it is in.
+fn parse_digest(descriptor: &oci_spec::image::Descriptor) -> Result<Digest, serde_json::Error> {
+    Digest::parse(descriptor.digest().as_ref()).map_err(serde_json::Error::custom)
 }
 
 #[cfg(test)]
@@ -292,11 +296,10 @@ mod tests {
         let mut negative = document(json!(OCI), OCI_CONFIG, DOCKER_LAYER);
         negative["layers"][0]["size"] = json!(-1);
         for document in [no_layers, no_config, other_hash, escaping, negative] {
-            assert_eq!(
-                parse(&document).unwrap_err().kind(),
-                ErrorKind::Malformed,
-                "{document}"
-            );
+            let error = parse(&document).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{document}");
+            let name = Digest::of(document.to_string().as_bytes());
+            assert!(error.to_string().contains(&name.to_string()), "{error}");
         }
         for bytes in [&b""[..], b"{", b"[]", b"\xff{}", b"hsqs", b"null", b"{}"] {
             let error = Manifest::parse(bytes).unwrap_err();

@@ -88,14 +88,13 @@ impl Tags {
 
 impl State {
     async fn refresh(&mut self) {
-        self.checked = Some(Instant::now());
+        let mut unread = false;
         for source in &mut self.sources {
             source.refresh().await;
-            // With nothing to go by, the next launch tries again at once.
-            if matches!(source.content, Content::Unread(_)) {
-                self.checked = None;
-            }
+            unread |= matches!(source.content, Content::Unread(_));
         }
+        // With nothing to go by, the next launch tries again at once.
+        self.checked = (!unread).then(Instant::now);
     }
 
     fn find(&self, tag: &Reference) -> Result<Digest, StoreError> {

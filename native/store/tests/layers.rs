@@ -99,7 +99,7 @@ type Damage = fn(&std::path::Path, &std::path::Path);
 
 #[tokio::test]
 async fn a_changed_copy_is_replaced() {
-    let damages: [(&str, Damage); 9] = [
+    let damages: [(&str, Damage); 10] = [
         ("truncated", |layer, _| {
             fs::set_permissions(layer, Permissions::from_mode(0o644)).unwrap();
             OpenOptions::new()
@@ -129,6 +129,13 @@ async fn a_changed_copy_is_replaced() {
             let bytes = fs::read(layer).unwrap();
             fs::remove_file(layer).unwrap();
             fs::write(layer, bytes).unwrap();
+        }),
+        ("exchanged for one of the same size and time", |layer, _| {
+            let modified = fs::metadata(layer).unwrap().modified().unwrap();
+            let other = layer.with_extension("other");
+            fs::write(&other, "SQUASHFS").unwrap();
+            File::open(&other).unwrap().set_modified(modified).unwrap();
+            fs::rename(other, layer).unwrap();
         }),
         ("linked", |layer, _| {
             let elsewhere = layer.with_extension("moved");
@@ -250,6 +257,10 @@ async fn a_broken_side_file_is_an_error() {
         fs::write(&path, bad).unwrap();
         let error = fixture.store().localize_layer(&layer).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{bad}: {error}");
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
     }
 }
 

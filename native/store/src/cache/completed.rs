@@ -53,7 +53,7 @@ impl Completed {
     }
 
     fn describes(&self, metadata: &Metadata) -> bool {
-        metadata.is_file() && *self == Self::of(&self.sha256, metadata, &self.source)
+        *self == Self::of(&self.sha256, metadata, &self.source)
     }
 }
 

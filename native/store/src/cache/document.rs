@@ -67,9 +67,7 @@ impl Documents {
             return Ok(bytes);
         }
         let bytes = match fetch(object, digest, location).await {
-            Err(StoreError::DigestMismatch { .. } | StoreError::Changed { .. }) => {
-                fetch(object, digest, location).await
-            }
+            Err(StoreError::DigestMismatch { .. }) => fetch(object, digest, location).await,
             outcome => outcome,
         }?;
         let partial = Partial::begin(&self.directories, partial_name).await?;

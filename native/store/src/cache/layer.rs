@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::cache::blocking;
 use crate::cache::completed::{Completed, Presence};
 use crate::cache::directories::{Directories, layer_name, remove_if_there};
@@ -12,18 +10,15 @@ use crate::cache::download::{Received, download};
 use crate::cache::flight::{Flights, Landed};
 use crate::cache::lock::{FileLock, LockMode};
 use crate::cache::partial::Partial;
+use crate::cache::side_file::{self, Content};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::Location;
-use crate::remote::{self, RemoteStore, Stat};
+use crate::remote::{self, Stat};
 
 /// Nobody needs to write a complete layer, its owner included.
 const LAYER_MODE: u32 = 0o444;
 const RECORD_MODE: u32 = 0o644;
-/// What follows a layer's location in that of its side file.
-const SIDE_FILE_SUFFIX: &str = ".json";
-/// A side file is some hundred bytes.
-const SIDE_FILE_LIMIT: u64 = 64 << 10;
 
 /// A layer on the local disk.
 ///
@@ -49,21 +44,6 @@ pub(crate) struct LayerSource {
     pub(crate) location: Location,
     /// What is known of the squashfs file itself before asking the store.
     pub(crate) content: Option<Content>,
-}
-
-/// What a squashfs file must be.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Content {
-    pub(crate) sha256: Digest,
-    pub(crate) size: u64,
-}
-
-/// The side file: `{"sha256": "<64 hex digits>", "size": <bytes>}` of the squashfs file. Other
-/// keys are for later readers.
-#[derive(Deserialize)]
-struct SideFile {
-    sha256: String,
-    size: u64,
 }
 
 /// The layers of one cache.
@@ -180,7 +160,7 @@ impl LayerCache {
             .stat(location)
             .await
             .map_err(|error| remote::missing(error, Object::Layer, location))?;
-        let side_file = read_side_file(store.as_ref(), location).await?;
+        let side_file = side_file::read(store.as_ref(), location).await?;
         let contents: Vec<_> = source.content.iter().chain(&side_file).collect();
         for content in &contents {
             check_size(location, content.size, stat.size)?;
@@ -225,31 +205,6 @@ impl LayerCache {
         })
         .await
     }
-}
-
-/// What the side file beside a layer promises, if there is one.
-async fn read_side_file(
-    store: &dyn RemoteStore,
-    layer: &Location,
-) -> Result<Option<Content>, StoreError> {
-    let location = layer.with_suffix(SIDE_FILE_SUFFIX);
-    let object = Object::SideFile;
-    let bytes = match remote::read_document(store, object, &location, SIDE_FILE_LIMIT).await {
-        Ok((_, bytes)) => bytes,
-        Err(StoreError::Missing { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let side_file: SideFile =
-        serde_json::from_slice(&bytes).map_err(|cause| StoreError::InvalidDocument {
-            object,
-            name: location.to_string(),
-            cause: Arc::new(cause),
-        })?;
-    let sha256 = Digest::parse_hex(&side_file.sha256)?;
-    Ok(Some(Content {
-        sha256,
-        size: side_file.size,
-    }))
 }
 
 /// Whether a second look at the store may find it in better shape.

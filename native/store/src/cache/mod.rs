@@ -22,9 +22,11 @@ mod flight;
 mod layer;
 mod lock;
 mod partial;
+mod side_file;
 
 pub(crate) use blocking::blocking;
 pub(crate) use directories::Directories;
 pub(crate) use document::Documents;
 pub use layer::LocalLayer;
-pub(crate) use layer::{Content, LayerCache, LayerSource};
+pub(crate) use layer::{LayerCache, LayerSource};
+pub(crate) use side_file::Content;

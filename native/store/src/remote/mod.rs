@@ -79,29 +79,37 @@ pub fn open(location: &Location) -> Result<Arc<dyn RemoteStore>, StoreError> {
     }
 }
 
-/// Reads a whole object of at most `limit` bytes.
+/// Reads a whole object of at most `limit` bytes. One that is replaced meanwhile is read once more.
 pub(crate) async fn read_document(
     store: &dyn RemoteStore,
     object: Object,
     location: &Location,
     limit: u64,
 ) -> Result<(Stat, Bytes), StoreError> {
-    let stat = store
-        .stat(location)
-        .await
-        .map_err(|error| missing(error, object, location))?;
+    match read_once(store, object, location, limit).await {
+        Err(StoreError::Changed { .. }) => read_once(store, object, location, limit).await,
+        outcome => outcome,
+    }
+    .map_err(|error| missing(error, object, location))
+}
+
+async fn read_once(
+    store: &dyn RemoteStore,
+    object: Object,
+    location: &Location,
+    limit: u64,
+) -> Result<(Stat, Bytes), StoreError> {
+    let stat = store.stat(location).await?;
     if stat.size > limit {
+        let (location, found) = (location.clone(), stat.size);
         return Err(StoreError::TooLarge {
             object,
-            location: location.clone(),
-            found: stat.size,
+            location,
+            found,
             limit,
         });
     }
-    let bytes = store
-        .read(location, &stat, 0..stat.size)
-        .await
-        .map_err(|error| missing(error, object, location))?;
+    let bytes = store.read(location, &stat, 0..stat.size).await?;
     Ok((stat, bytes))
 }
 
