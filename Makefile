@@ -40,7 +40,10 @@ library:
 launcher:
 	$(AS_CALLER) env STORM_OCI_CONF_DIR='$(CONF_DIR)' cargo build --profile launcher -p storm-oci-launcher
 
-jar:
+jar: $(JAR)
+
+# Gradle takes ten seconds to find out that there is nothing to do; make does not.
+$(JAR): build.gradle settings.gradle $(shell find java/src/main -type f)
 	$(AS_CALLER) gradle --quiet --no-daemon --console=plain jar
 
 install: build ## install below PREFIX for the group GROUP; the launcher reads CONF_DIR

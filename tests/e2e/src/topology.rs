@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ use crate::{E2eError, Layout, command, files, interrupt};
 const REPORT_LIMIT: Duration = Duration::from_secs(120);
 /// Storm waits 3 s after it asked a worker to end.
 const KILL_LIMIT: Duration = Duration::from_secs(60);
+/// A worker that cannot be launched has no directory between two tries.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What the counting bolt writes.
 #[derive(Clone, Debug, Deserialize)]
@@ -114,13 +116,16 @@ pub fn submit(
 pub fn kill(layout: &Layout, account: &Account, names: &[&str]) -> Result<(), E2eError> {
     let arguments: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     operate(layout, account, "kill", &arguments)?;
+    let mut gone_since = None;
     let gone = interrupt::poll(KILL_LIMIT, || {
         for name in names {
-            if !stormdist(layout, name)?.is_empty() || !workers(layout, name)?.is_empty() {
+            if !workers(layout, name)?.is_empty() {
+                gone_since = None;
                 return Ok(None);
             }
         }
-        Ok(Some(()))
+        let since = *gone_since.get_or_insert_with(Instant::now);
+        Ok((since.elapsed() >= SETTLED).then_some(()))
     })?;
     gone.ok_or_else(|| E2eError::TimedOut {
         what: format!("the end of {}", names.join(", ")),
@@ -178,12 +183,6 @@ pub fn workers(layout: &Layout, name: &str) -> Result<Vec<PathBuf>, E2eError> {
             .is_some_and(|topology| is_of(topology, name))
     });
     Ok(workers)
-}
-
-fn stormdist(layout: &Layout, name: &str) -> Result<Vec<PathBuf>, E2eError> {
-    let mut topologies = files::list(&layout.scratch("local/supervisor/stormdist"))?;
-    topologies.retain(|topology| is_of(topology, name));
-    Ok(topologies)
 }
 
 /// A topology's id is its name, a number and a time.

@@ -18,6 +18,8 @@ import org.apache.storm.utils.Utils;
  * </pre>
  */
 public final class Operate {
+    private static final long LOOK_MILLIS = 50;
+
     private Operate() {
     }
 
@@ -43,12 +45,16 @@ public final class Operate {
         StormSubmitter.submitTopology(name, conf, WordCount.topology());
     }
 
+    /** Returns when Nimbus has taken the topology's workers away from the supervisors. */
     private static void kill(String name) throws Exception {
         Map<String, Object> conf = Utils.readStormConfig();
         KillOptions now = new KillOptions();
         now.set_wait_secs(0);
         try (NimbusClient nimbus = NimbusClient.Builder.withConf(conf).build()) {
             nimbus.getClient().killTopologyWithOpts(name, now);
+            while (nimbus.getClient().getTopologySummaries().stream().anyMatch(known -> known.get_name().equals(name))) {
+                Utils.sleep(LOOK_MILLIS);
+            }
         }
     }
 }
