@@ -20,9 +20,9 @@ pub(crate) struct Account {
 
 /// Looks up `name` and applies the rules of `worker-launcher.cfg`.
 ///
-/// The caller itself is always allowed: acting as the caller gives the caller nothing. It is for
-/// the supervisor's own files (`rmr`, `sweep`), never for running anything: `run` asks for
-/// [`permitted_to_run`] as well.
+/// The caller itself is always allowed, with the ids and groups it has anyway: acting as the
+/// caller gives the caller nothing. It is for the supervisor's own files (`rmr`, `sweep`), never
+/// for running anything: who does that asks [`permitted_to_run`] as well.
 ///
 /// # Errors
 ///
@@ -33,15 +33,21 @@ pub(crate) fn find(
     config: &Config,
 ) -> Result<Account, LauncherError> {
     let refused = |problem| LauncherError::Account {
-        name: name.chars().take(40).collect(),
+        name: name.chars().take(SHOWN).collect(),
         problem,
     };
-    let account = look_up(name).map_err(refused)?;
-    if account.identity.uid != caller.uid || caller.uid == 0 {
-        judge(&account, config).map_err(refused)?;
+    let mut account = look_up(name).map_err(refused)?;
+    if is_caller(&account, caller) {
+        // Another name for the same uid may come with other groups.
+        account.identity = caller.clone();
+    } else {
+        judge(&account, config, Group::Refused).map_err(refused)?;
     }
     Ok(account)
 }
+
+/// Characters of a wrong name that an error repeats; longer names are no account's.
+const SHOWN: usize = 40;
 
 /// The rules for an account that code is run as, the caller included.
 ///
@@ -53,18 +59,26 @@ pub(crate) fn permitted_to_run(
     caller: &Identity,
     config: &Config,
 ) -> Result<(), LauncherError> {
-    let mut judged = account.clone();
-    if account.identity.uid == caller.uid {
-        // The supervisor's own user must be in the launcher's group to call us at all.
-        judged.identity.groups.retain(|gid| *gid != config.group_id);
-        if judged.identity.gid == config.group_id {
-            judged.identity.gid = caller.gid.max(1);
-        }
-    }
-    judge(&judged, config).map_err(|problem| LauncherError::Account {
+    let group = if is_caller(account, caller) {
+        Group::Allowed
+    } else {
+        Group::Refused
+    };
+    judge(account, config, group).map_err(|problem| LauncherError::Account {
         name: account.name.to_string(),
         problem,
     })
+}
+
+fn is_caller(account: &Account, caller: &Identity) -> bool {
+    caller.uid != 0 && account.identity.uid == caller.uid
+}
+
+/// Whether an account may be in the launcher's group: the caller is, or could not have called.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Group {
+    Allowed,
+    Refused,
 }
 
 fn look_up(name: &str) -> Result<Account, AccountProblem> {
@@ -73,6 +87,10 @@ fn look_up(name: &str) -> Result<Account, AccountProblem> {
     let user = User::from_name(name.as_str())
         .map_err(errno)?
         .ok_or(AccountProblem::Missing)?;
+    // Some name services ignore case; rules that go by name must not.
+    if user.name != name.as_str() {
+        return Err(AccountProblem::OtherName(user.name));
+    }
     let c_name = CString::new(name.as_str()).map_err(|_| AccountProblem::Malformed)?;
     let groups = getgrouplist(&c_name, user.gid).map_err(errno)?;
     let identity = Identity {
@@ -83,7 +101,7 @@ fn look_up(name: &str) -> Result<Account, AccountProblem> {
     Ok(Account { name, identity })
 }
 
-fn judge(account: &Account, config: &Config) -> Result<(), AccountProblem> {
+fn judge(account: &Account, config: &Config, own: Group) -> Result<(), AccountProblem> {
     let Identity { uid, gid, groups } = &account.identity;
     if *uid == 0 || account.name.as_str() == "root" {
         return Err(AccountProblem::Root);
@@ -97,7 +115,7 @@ fn judge(account: &Account, config: &Config) -> Result<(), AccountProblem> {
             minimum: config.min_user_id,
         });
     }
-    let privileged = |gid: &u32| *gid == 0 || *gid == config.group_id;
+    let privileged = |gid: &u32| *gid == 0 || (*gid == config.group_id && own == Group::Refused);
     match std::iter::once(gid)
         .chain(groups)
         .find(|gid| privileged(gid))

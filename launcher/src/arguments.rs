@@ -7,12 +7,8 @@ use crate::error::LauncherError;
 /// What the launcher is asked to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Invocation {
-    /// `--version`
-    Version,
-    /// `--checksetup`
-    CheckSetup,
-    /// `--print-config`
-    PrintConfig,
+    /// One of the options that act for nobody.
+    Tell(Tell),
     /// A verb on behalf of an account. The name is looked up, and judged, later.
     Act {
         /// The account's name as given.
@@ -20,6 +16,17 @@ pub(crate) enum Invocation {
         /// What to do.
         verb: Verb,
     },
+}
+
+/// What the launcher can be asked to tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tell {
+    /// `--version`
+    Version,
+    /// `--checksetup`
+    CheckSetup,
+    /// `--print-config`
+    PrintConfig,
 }
 
 /// A verb with its arguments.
@@ -35,9 +42,9 @@ pub(crate) enum Verb {
     Rmr(HostPath),
     /// Sends a signal.
     Signal {
-        /// A pid in the host's namespace, above 0.
+        /// A pid in the host's namespace. The original has a code of its own for one below 1.
         pid: i32,
-        /// A signal's number.
+        /// A signal's number, not yet judged either.
         signal: i32,
     },
     /// Launches a container.
@@ -76,9 +83,9 @@ pub(crate) fn parse(arguments: &[Vec<u8>]) -> Result<Invocation, LauncherError> 
         texts.push(text.map_err(|_| LauncherError::NotUtf8 { position })?);
     }
     match texts.as_slice() {
-        ["--version"] => Ok(Invocation::Version),
-        ["--checksetup"] => Ok(Invocation::CheckSetup),
-        ["--print-config"] => Ok(Invocation::PrintConfig),
+        ["--version"] => Ok(Invocation::Tell(Tell::Version)),
+        ["--checksetup"] => Ok(Invocation::Tell(Tell::CheckSetup)),
+        ["--print-config"] => Ok(Invocation::Tell(Tell::PrintConfig)),
         [user, verb, rest @ ..] if !user.starts_with("--") => Ok(Invocation::Act {
             user: (*user).to_owned(),
             verb: parse_verb(verb, rest)?,
@@ -100,8 +107,8 @@ fn parse_verb(verb: &str, arguments: &[&str]) -> Result<Verb, LauncherError> {
         ("rmr", [path]) => Ok(Verb::Rmr(HostPath::parse(path)?)),
         ("rmr", _) => wrong("<user> rmr <path>"),
         ("signal", [pid, signal]) => Ok(Verb::Signal {
-            pid: number("pid", pid)?,
-            signal: number("signal", signal)?,
+            pid: signed_number("pid", pid)?,
+            signal: signed_number("signal", signal)?,
         }),
         ("signal", _) => wrong("<user> signal <pid> <signal>"),
         ("run-oci-container", [worker_dir, request, artifacts]) => Ok(Verb::RunOciContainer {
@@ -128,6 +135,14 @@ fn parse_verb(verb: &str, arguments: &[&str]) -> Result<Verb, LauncherError> {
         _ => Err(LauncherError::UnknownVerb {
             verb: verb.chars().take(SHOWN).collect(),
         }),
+    }
+}
+
+/// As [`number`], with an optional minus sign.
+fn signed_number(what: &'static str, text: &str) -> Result<i32, LauncherError> {
+    match text.strip_prefix('-') {
+        Some(digits) => number(what, digits).map(i32::saturating_neg),
+        None => number(what, text),
     }
 }
 

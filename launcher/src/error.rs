@@ -48,6 +48,8 @@ pub(crate) enum LauncherError {
     NotSetuid {
         /// The likely cause.
         cause: &'static str,
+        /// What to do about it.
+        fix: &'static str,
     },
     /// The installed program has the wrong owner, mode or links.
     #[error("cannot trust own program file: {problem}")]
@@ -120,6 +122,12 @@ pub(crate) enum LauncherError {
         /// The container.
         container: ContainerId,
     },
+    /// A failure that another process of this launch has reported already.
+    #[error("cannot launch: reported above")]
+    Reported {
+        /// Its exit code.
+        code: u8,
+    },
     /// A path that a verb was given is not there.
     #[error("cannot find `{path}`: no such file or directory")]
     Missing {
@@ -160,6 +168,9 @@ pub(crate) enum AccountProblem {
     /// The name service did not answer.
     #[error("name service failed: {0}")]
     Lookup(std::io::Error),
+    /// The name service answered with an account of another spelling.
+    #[error("the name service spells it `{0}`")]
+    OtherName(String),
     /// Root.
     #[error("it is root")]
     Root,
@@ -228,6 +239,8 @@ pub(crate) enum Step {
     DeleteContainer,
     /// Sending a signal.
     Signal,
+    /// Asking whether a process may be signalled.
+    Probe,
     /// Finding the process to signal.
     FindProcess,
 }
@@ -255,7 +268,7 @@ impl Step {
             Self::Spawn => "start",
             Self::RunContainer => "run container",
             Self::DeleteContainer => "delete container",
-            Self::Signal => "signal",
+            Self::Signal | Self::Probe => "signal",
             Self::FindProcess => "find process",
         }
     }
@@ -266,7 +279,7 @@ impl Step {
             Self::Open | Self::Create | Self::Lock => 30,
             Self::Read | Self::Write => 31,
             Self::Inspect => 12,
-            Self::Own | Self::Remove => 255,
+            Self::Own | Self::Remove | Self::Probe => 255,
             Self::CheckLayer | Self::MountLayer => 50,
             Self::BindSource => 52,
             Self::FindProgram => 53,
@@ -293,6 +306,7 @@ impl LauncherError {
             Self::Privilege { .. } => 6,
             Self::Id(_) => 1,
             Self::Missing { .. } => 21,
+            Self::Reported { code } => *code,
             Self::Record { .. } => 31,
             Self::Exists { .. } => 51,
             Self::Foreign { .. } | Self::Running { .. } => 45,
@@ -303,7 +317,8 @@ impl LauncherError {
     /// What the reader can do next, where there is something.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotSetuid { .. } | Self::OwnFile { .. } => Some(
+            Self::NotSetuid { fix, .. } => Some(fix),
+            Self::OwnFile { .. } | Self::Config { .. } => Some(
                 "run `worker-launcher --checksetup` as root; it lists every problem and its fix",
             ),
             Self::Failed {

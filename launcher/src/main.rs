@@ -7,23 +7,51 @@
 
 mod account;
 mod arguments;
+mod binds;
+mod bundle;
+mod cgroup;
+mod checksetup;
+mod claim;
 mod config;
+mod directory;
 mod error;
+mod host;
+mod image;
+mod launch;
+mod layers;
+mod loop_device;
+mod monitor;
+mod orphan;
 mod ownership;
+mod phases;
 mod privilege;
 mod proc_fd;
+mod process;
+mod read_back;
+mod records;
 mod remove;
 mod report;
+mod request_file;
+mod rootfs;
+mod run;
+mod run_root;
+mod runc;
 mod sanitize;
 mod self_check;
+mod signal;
+mod squashfs;
 mod sys;
 mod sys_file;
+mod sys_mount;
+mod sys_signal;
 mod tree;
+mod trusted;
 mod walk;
+mod worker_files;
 
 use std::process::ExitCode;
 
-use arguments::{Invocation, Verb};
+use arguments::{Invocation, Tell, Verb};
 use config::Config;
 use error::LauncherError;
 use sanitize::CallerProcess;
@@ -31,6 +59,7 @@ use sanitize::CallerProcess;
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(LauncherError::Reported { code }) => ExitCode::from(code),
         Err(error) => {
             report::failure(&error);
             ExitCode::from(error.exit_code())
@@ -39,23 +68,29 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), LauncherError> {
-    let caller = sanitize::first_acts()?;
-    let (user, verb) = match arguments::parse(&sys::arguments())? {
-        Invocation::Version => {
-            report::version();
-            return Ok(());
+    let acts = sanitize::first_acts();
+    let (user, verb) = match (arguments::parse(&sys::arguments())?, &acts) {
+        (Invocation::Act { user, verb }, _) => (user, verb),
+        // With nobody's rights but the caller's, looking is harmless.
+        (Invocation::Tell(what), Ok(_) | Err(LauncherError::NotSetuid { .. })) => {
+            return tell(what, acts.err());
         }
-        Invocation::CheckSetup => return Ok(()),
-        Invocation::PrintConfig => {
-            report::configuration(&config::load()?.effective);
-            return Ok(());
-        }
-        Invocation::Act { user, verb } => (user, verb),
+        (Invocation::Tell(_), Err(_)) => return acts.map(drop),
     };
+    let caller = acts?;
     let config = config::load()?;
     self_check::check(&config)?;
     let account = account::find(&user, &caller.identity, &config)?;
     act(&caller, &config, &account, verb)
+}
+
+fn tell(what: Tell, powerless: Option<LauncherError>) -> Result<(), LauncherError> {
+    match what {
+        Tell::Version => report::version(),
+        Tell::CheckSetup => checksetup::check(powerless)?,
+        Tell::PrintConfig => report::configuration(&config::load()?.effective),
+    }
+    Ok(())
 }
 
 fn act(
@@ -69,6 +104,12 @@ fn act(
         Verb::ArtifactsDir(dir) => ownership::give_artifacts_dir(caller, config, account, &dir),
         Verb::Blob(path) => ownership::give_blob(caller, config, account, &path),
         Verb::Rmr(path) => remove::remove(caller, account, &path),
+        Verb::Signal { pid, signal } => signal::signal(caller, config, account, pid, signal),
+        Verb::RunOciContainer {
+            worker_dir,
+            request,
+            artifacts,
+        } => run::run(caller, config, account, worker_dir, &request, artifacts),
         verb => Err(LauncherError::UnknownVerb {
             verb: format!("{verb:?}"),
         }),

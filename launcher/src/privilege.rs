@@ -45,7 +45,13 @@ pub(crate) fn acting_as<T>(
     identity: &Identity,
     action: impl FnOnce() -> T,
 ) -> Result<T, LauncherError> {
-    set_effective(identity)?;
+    if let Err(refused) = set_effective(identity) {
+        // Half a change is no state to go on from.
+        if set_effective(&Identity::root()).is_err() {
+            sys::abort();
+        }
+        return Err(refused);
+    }
     let outcome = action();
     if set_effective(&Identity::root()).is_err() {
         sys::abort();
@@ -70,7 +76,7 @@ pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> 
     };
     set_no_new_privs(true).map_err(failed)?;
     clear_ambient_capability_set().map_err(failed)?;
-    for capability in CapabilitySet::all().iter() {
+    for capability in every_capability() {
         match remove_capability_from_bounding_set(capability) {
             // A capability this kernel does not have.
             Ok(()) | Err(Errno::INVAL) => {}
@@ -101,7 +107,7 @@ fn check_powerless(identity: &Identity) -> Result<(), LauncherError> {
     if !(sets.effective | sets.permitted | sets.inheritable).is_empty() {
         return Err(report("capabilities left"));
     }
-    for capability in CapabilitySet::all().iter() {
+    for capability in every_capability() {
         if capability_is_in_bounding_set(capability) == Ok(true) {
             return Err(report("capabilities left in the bounding set"));
         }
@@ -109,10 +115,19 @@ fn check_powerless(identity: &Identity) -> Result<(), LauncherError> {
     if no_new_privs() != Ok(true) {
         return Err(report("no_new_privs is off"));
     }
-    if identity.uid != 0 && set_thread_res_uid(None, Uid::ROOT, None).is_ok() {
+    let regained = identity.uid != 0
+        && (set_thread_res_uid(None, Uid::ROOT, None).is_ok()
+            || set_thread_res_gid(None, Gid::ROOT, None).is_ok()
+            || set_thread_groups(&[]).is_ok());
+    if regained {
         return Err(report("root can be taken back"));
     }
     Ok(())
+}
+
+/// All capabilities a kernel can have, those that got no name yet included.
+fn every_capability() -> impl Iterator<Item = CapabilitySet> {
+    (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit))
 }
 
 fn set_effective(identity: &Identity) -> Result<(), LauncherError> {

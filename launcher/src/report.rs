@@ -9,7 +9,7 @@ use crate::error::LauncherError;
 ///
 /// A caller that closed its end of the pipe loses the text, nothing else.
 pub(crate) fn failure(error: &LauncherError) {
-    let mut text = format!("worker-launcher: {error}\n");
+    let mut text = one_line(&error.to_string());
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }
@@ -18,7 +18,32 @@ pub(crate) fn failure(error: &LauncherError) {
 
 /// Prints one line of progress or warning on the error stream, as the original does.
 pub(crate) fn note(line: &str) {
-    let _lost = std::io::stderr().write_all(format!("worker-launcher: {line}\n").as_bytes());
+    let _lost = std::io::stderr().write_all(one_line(line).as_bytes());
+}
+
+/// Prints one problem of `--checksetup`, with its fix on the same line.
+pub(crate) fn problem(error: &LauncherError, fix: &str) {
+    note(&format!("{error} (hint: {fix})"));
+}
+
+/// Prints what `--checksetup` says when there is no problem.
+pub(crate) fn fine(line: &str) {
+    let _lost = std::io::stdout().write_all(one_line(line).as_bytes());
+}
+
+/// Names in a message come from arguments, files and directories: none of them may end the line
+/// or drive a terminal.
+fn one_line(text: &str) -> String {
+    let mut line = String::from("worker-launcher: ");
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// Prints `--version`.

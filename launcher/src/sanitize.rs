@@ -45,9 +45,7 @@ pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
     let (uids, gids) = sys::resuid_resgid();
     let ([uid, effective, _], [gid, ..]) = (uids, gids);
     if effective != 0 {
-        return Err(LauncherError::NotSetuid {
-            cause: why_not_root(),
-        });
+        return Err(why_not_root());
     }
     let groups = rustix::process::getgroups().map_err(failed("groups"))?;
     let identity = Identity {
@@ -60,8 +58,10 @@ pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(failed("working directory"))?;
     sys::reset_signals_and_timers();
+    sys::ignore_broken_pipes();
+    sys::ignore_terminal();
     sys::reset_scheduling().map_err(failed("scheduling"))?;
-    // Fails only for the leader of a process group, which has a session of its own choice.
+    // Fails only for the leader of a process group; what its terminal sends is ignored as well.
     let _leader = rustix::process::setsid();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("dumpable flag"))?;
@@ -81,48 +81,55 @@ fn become_root() -> Result<(), Errno> {
     }
 }
 
+/// Hard limits are never lowered: the container gets the caller's limits back, and not every
+/// root may raise one again.
 fn raise_limits() -> Result<Vec<(Resource, Rlimit)>, Errno> {
     let mut before = Vec::new();
-    let mut change = |resource, wanted: Rlimit| {
-        before.push((resource, rustix::process::getrlimit(resource)));
-        rustix::process::setrlimit(resource, wanted)
+    let mut change = |resource, wanted: fn(Rlimit) -> Rlimit| {
+        let limit = rustix::process::getrlimit(resource);
+        before.push((resource, limit.clone()));
+        rustix::process::setrlimit(resource, wanted(limit))
     };
-    change(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
+    change(Resource::Core, |limit| Rlimit {
+        current: Some(0),
+        maximum: limit.maximum,
+    })?;
     for resource in RAISED {
-        change(
-            resource,
-            Rlimit {
-                current: None,
-                maximum: None,
-            },
-        )?;
+        change(resource, |_| Rlimit {
+            current: None,
+            maximum: None,
+        })?;
     }
-    change(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(DESCRIPTORS),
-            maximum: Some(DESCRIPTORS),
-        },
-    )?;
+    change(Resource::Nofile, |limit| Rlimit {
+        current: Some(DESCRIPTORS),
+        maximum: limit.maximum.map(|maximum| maximum.max(DESCRIPTORS)),
+    })?;
     Ok(before)
 }
 
-fn why_not_root() -> &'static str {
+/// Whether the program lies on a file system whose setuid bits do not count.
+pub(crate) fn lies_on_nosuid() -> bool {
+    rustix::fs::statvfs("/proc/self/exe")
+        .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID))
+}
+
+fn why_not_root() -> LauncherError {
     if rustix::thread::no_new_privs() == Ok(true) {
-        return "no_new_privs is set, as by a sandboxed systemd unit (NoNewPrivileges=, \
-                RestrictSUIDSGID=, a seccomp option)";
-    }
-    let nosuid = rustix::fs::statvfs("/proc/self/exe")
-        .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
-    if nosuid {
-        "the program lies on a file system that is mounted nosuid"
+        LauncherError::NotSetuid {
+            cause: "no_new_privs is set, as by a sandboxed systemd unit",
+            fix: "take NoNewPrivileges=, RestrictSUIDSGID=, SystemCallFilter= and the other \
+                  sandboxing options out of the supervisor's unit",
+        }
+    } else if lies_on_nosuid() {
+        LauncherError::NotSetuid {
+            cause: "the program lies on a file system that is mounted nosuid",
+            fix: "install it on another file system, or mount this one without nosuid",
+        }
     } else {
-        "the program is not installed setuid root (mode 6550, owner root)"
+        LauncherError::NotSetuid {
+            cause: "the program is not installed setuid root (owner root, mode 6550)",
+            fix: "install it with `make install`, or run `worker-launcher --checksetup` as root \
+                  for every problem and its fix",
+        }
     }
 }

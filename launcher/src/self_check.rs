@@ -11,20 +11,29 @@ use crate::error::{LauncherError, Step};
 /// Root-owned, setuid and setgid, runnable by the launcher's group, nothing for others.
 const MODE: u32 = 0o6550;
 
+/// Something wrong with the program file, and how to mend it.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// What was found, and what it must be.
+    pub(crate) problem: String,
+    /// What the administrator can do.
+    pub(crate) fix: String,
+}
+
 /// Checks owner, group, mode and link count of the running program.
 ///
 /// # Errors
 ///
 /// [`LauncherError::OwnFile`] with every problem found.
 pub(crate) fn check(config: &Config) -> Result<(), LauncherError> {
-    let problems = problems(&stat_self()?, config);
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(LauncherError::OwnFile {
-            problem: problems.join("; "),
-        })
+    let faults = faults(&stat_self()?, config);
+    if faults.is_empty() {
+        return Ok(());
     }
+    let problems: Vec<String> = faults.into_iter().map(|fault| fault.problem).collect();
+    Err(LauncherError::OwnFile {
+        problem: problems.join("; "),
+    })
 }
 
 /// What `fstat` tells of the running program.
@@ -36,26 +45,67 @@ pub(crate) fn stat_self() -> Result<Stat, LauncherError> {
 }
 
 /// Every reason not to trust a program file with this `stat`.
-pub(crate) fn problems(stat: &Stat, config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
+pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut note = |problem: String, fix: String| faults.push(Fault { problem, fix });
+    let group = &config.group_name;
     if stat.st_uid != 0 {
-        problems.push(format!("owned by uid {}, must be root's", stat.st_uid));
+        let problem = format!("owned by uid {}, must be root's", stat.st_uid);
+        note(
+            problem,
+            format!("chown root:{group} on it, then chmod 6550"),
+        );
     }
     if stat.st_gid != config.group_id {
-        problems.push(format!(
-            "its group is {}, must be {} ({})",
-            stat.st_gid, config.group_name, config.group_id
-        ));
+        let (found, wanted) = (stat.st_gid, config.group_id);
+        note(
+            format!("its group is {found}, must be {group} ({wanted})"),
+            format!("chgrp {group} on it, then chmod 6550"),
+        );
     }
     let mode = stat.st_mode & 0o7777;
     if mode != MODE {
-        problems.push(format!("its mode is {mode:04o}, must be {MODE:04o}"));
+        note(
+            format!("its mode is {mode:04o}, must be {MODE:04o}"),
+            "chmod 6550 on it".to_owned(),
+        );
     }
     if stat.st_nlink != 1 {
-        problems.push(format!(
-            "it has {} hard links, must have one",
-            stat.st_nlink
-        ));
+        note(
+            format!("it has {} hard links, must have one", stat.st_nlink),
+            "remove its other names (find -samefile), or install it anew".to_owned(),
+        );
     }
-    problems
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::FileType;
+
+    #[test]
+    fn each_deviation_is_a_fault() {
+        let config = crate::config::for_tests();
+        let mut right = fstat(std::io::stdin()).unwrap();
+        right.st_uid = 0;
+        right.st_gid = config.group_id;
+        right.st_mode = FileType::RegularFile.as_raw_mode() | MODE;
+        right.st_nlink = 1;
+        assert!(faults(&right, &config).is_empty());
+        let changes: [fn(&mut Stat); 6] = [
+            |stat| stat.st_uid = 1,
+            |stat| stat.st_gid = 1,
+            |stat| stat.st_mode |= 0o001,
+            |stat| stat.st_mode &= !0o4000,
+            |stat| stat.st_nlink = 2,
+            // An old program that somebody still holds open.
+            |stat| stat.st_nlink = 0,
+        ];
+        for change in changes {
+            let mut wrong = right;
+            change(&mut wrong);
+            assert_eq!(faults(&wrong, &config).len(), 1);
+        }
+    }
 }

@@ -6,8 +6,8 @@
     reason = "system calls that rustix and nix do not wrap safely"
 )]
 
-use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::io::Errno;
@@ -56,29 +56,27 @@ pub(crate) fn tidy_descriptors() -> Result<(), Errno> {
     }
     // SAFETY: nothing of this process owns a descriptor yet: this runs before any file is opened.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST_PRIVATE, u32::MAX, 0) };
-    if closed == 0 {
-        Ok(())
-    } else {
-        close_one_by_one()
+    if closed != 0 {
+        close_one_by_one();
     }
+    Ok(())
 }
 
 /// The first descriptor that is no standard stream.
 const FIRST_PRIVATE: u32 = 3;
 
 /// For kernels before 5.9, which have no `close_range`.
-fn close_one_by_one() -> Result<(), Errno> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let end = limit
-        .current
-        .and_then(|end| i32::try_from(end).ok())
-        .unwrap_or(1 << 20);
-    for descriptor in 3..end {
+///
+/// Not up to the limit on descriptors: the caller may have lowered it after opening some.
+fn close_one_by_one() {
+    for descriptor in 3..MAX_DESCRIPTORS {
         // SAFETY: nothing of this process owns a descriptor yet.
         unsafe { libc::close(descriptor) };
     }
-    Ok(())
 }
+
+/// The kernel's own limit, `fs.nr_open`, where nobody raised it.
+const MAX_DESCRIPTORS: i32 = 1 << 20;
 
 /// Takes the environment away from this process.
 ///
@@ -114,17 +112,41 @@ pub(crate) fn reset_signals_and_timers() {
     }
 }
 
-/// Back to the normal scheduling class and a nice value of 0.
+/// Makes this process deaf to what a terminal can send, which asks nobody's permission: a caller
+/// could stop or end root's work half-way with a key.
 ///
 /// # References
 ///
-/// `sched_setscheduler(2)`, `setpriority(2)`
+/// `signal(7)`, `termios(3)`
+pub(crate) fn ignore_terminal() {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ] {
+        // SAFETY: SIG_IGN is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Back to the normal scheduling class, a nice value of 0 and the I/O class that follows from it.
+///
+/// # References
+///
+/// `sched_setscheduler(2)`, `setpriority(2)`, `ioprio_set(2)`
 pub(crate) fn reset_scheduling() -> Result<(), Errno> {
     let normal = libc::sched_param { sched_priority: 0 };
     // SAFETY: a valid parameter; 0 is this process.
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &normal) })?;
     // SAFETY: no pointers; 0 is this process.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })?;
+    const THIS_PROCESS: i32 = 1;
+    // SAFETY: no pointers; a kernel without I/O classes refuses, and has none to reset.
+    unsafe { libc::syscall(libc::SYS_ioprio_set, THIS_PROCESS, 0, 0) };
+    Ok(())
 }
 
 /// Takes and gives back a read lease on a file opened for reading: granted only when nobody has
@@ -160,6 +182,93 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
     let pid = unsafe { libc::fork() };
     check(pid)?;
     Ok(rustix::process::Pid::from_raw(pid).map_or(Fork::Child, Fork::Parent))
+}
+
+/// What a child of [`execute`] exits with when the kernel refused its program.
+pub(crate) const NOT_EXECUTED: i32 = 127;
+
+/// Becomes another program in a child just forked: these standard streams, no other descriptor
+/// that is not marked close-on-exec, an empty environment, default signals, the usual umask, and
+/// killed when the parent dies, so that nobody's work is left half done without an owner.
+///
+/// # References
+///
+/// `execveat(2)`, `PR_SET_PDEATHSIG(2const)`
+pub(crate) fn execute(
+    program: BorrowedFd<'_>,
+    arguments: &[CString],
+    streams: [BorrowedFd<'_>; 3],
+) -> ! {
+    let mut vector: Vec<*const libc::c_char> =
+        arguments.iter().map(|argument| argument.as_ptr()).collect();
+    vector.push(std::ptr::null());
+    let environment = [std::ptr::null::<libc::c_char>()];
+    reset_signals_and_timers();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let signal = Some(rustix::process::Signal::KILL);
+    let ready = rustix::process::set_parent_process_death_signal(signal).is_ok()
+        && streams.iter().zip(0..).all(|(stream, number)| {
+            // SAFETY: the descriptor is borrowed; 0 to 2 are owned by nobody in this program.
+            unsafe { libc::dup2(stream.as_raw_fd(), number) >= 0 }
+        });
+    if ready {
+        // SAFETY: a constant empty path, and two vectors that end with a null pointer and whose
+        // strings outlive the call.
+        unsafe {
+            libc::execveat(
+                program.as_raw_fd(),
+                c"".as_ptr(),
+                vector.as_ptr().cast(),
+                environment.as_ptr().cast(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+    }
+    end(NOT_EXECUTED)
+}
+
+/// Ends the process at once with this status, without unwinding or exit handlers: what a forked
+/// child must do.
+pub(crate) fn end(status: i32) -> ! {
+    // SAFETY: `_exit` takes no pointer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes every descriptor from 3 up but these.
+///
+/// For a process that never returns to the owners of the others.
+///
+/// # References
+///
+/// `close_range(2)`
+pub(crate) fn close_all_but(keep: &mut [RawFd]) {
+    keep.sort_unstable();
+    let mut first = FIRST_PRIVATE;
+    for kept in keep {
+        let Ok(kept) = u32::try_from(*kept) else {
+            continue;
+        };
+        if first < kept {
+            close_from_to(first, kept.saturating_sub(1));
+        }
+        first = kept.saturating_add(1);
+    }
+    close_from_to(first, u32::MAX);
+}
+
+fn close_from_to(first: u32, last: u32) {
+    // SAFETY: no pointers; the caller never uses the owners of these again.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// Lets a write to a closed pipe fail instead of ending the process half-way through its work.
+///
+/// # References
+///
+/// `signal(2)`
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no function of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// The arguments of this process, the program's name included, exactly as given.

@@ -1,0 +1,112 @@
+//! Opening files that root trusts: they and every directory above them belong to root, and nobody
+//! else can write to them.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use crate::error::LauncherError;
+
+/// Why a path cannot be trusted, and how to mend it.
+#[derive(Debug)]
+pub(crate) struct Untrusted {
+    /// The component at fault, as a path.
+    pub(crate) path: String,
+    /// What was found, and what is allowed.
+    pub(crate) problem: String,
+    /// What the administrator can do.
+    pub(crate) fix: String,
+}
+
+/// Opens a root-owned file below root-owned directories that only root can write.
+///
+/// # Errors
+///
+/// [`LauncherError::Config`] naming the component that fails.
+pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
+    let mut problems = Vec::new();
+    let opened = inspect(path, &mut problems);
+    match (opened, problems.into_iter().next()) {
+        (Some(file), None) => Ok(file),
+        (_, Some(Untrusted { path, problem, .. })) => Err(LauncherError::Config { path, problem }),
+        (None, None) => Err(LauncherError::Config {
+            path: path.to_owned(),
+            problem: Errno::NOENT.to_string(),
+        }),
+    }
+}
+
+/// Walks to `path` and notes every component that cannot be trusted; `None` when the walk could
+/// not go on.
+pub(crate) fn inspect(path: &str, problems: &mut Vec<Untrusted>) -> Option<OwnedFd> {
+    let mut walked = String::from("/");
+    let mut current = open_component(CWD.as_fd(), "/", &walked, OFlags::DIRECTORY, problems)?;
+    let mut components = path
+        .split('/')
+        .filter(|component| !component.is_empty())
+        .peekable();
+    while let Some(component) = components.next() {
+        if walked.len() > 1 {
+            walked.push('/');
+        }
+        walked.push_str(component);
+        let kind = if components.peek().is_some() {
+            OFlags::DIRECTORY
+        } else {
+            OFlags::empty()
+        };
+        current = open_component(current.as_fd(), component, &walked, kind, problems)?;
+    }
+    Some(current)
+}
+
+fn open_component(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    walked: &str,
+    kind: OFlags,
+    problems: &mut Vec<Untrusted>,
+) -> Option<OwnedFd> {
+    let mut note = |problem: String, fix: String| {
+        problems.push(Untrusted {
+            path: walked.to_owned(),
+            problem,
+            fix,
+        });
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | kind;
+    let opened =
+        openat(parent, name, flags, Mode::empty()).and_then(|opened| Ok((fstat(&opened)?, opened)));
+    let (stat, opened) = match opened {
+        Ok(opened) => opened,
+        Err(source) => {
+            let (problem, fix) = explain(source);
+            note(problem, fix.to_owned());
+            return None;
+        }
+    };
+    if stat.st_uid != 0 {
+        let problem = format!("owned by uid {}, must be root's", stat.st_uid);
+        note(problem, format!("chown root {walked}"));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        let mode = stat.st_mode & 0o7777;
+        let problem = format!("mode {mode:04o} lets group or others write, must not");
+        note(problem, format!("chmod go-w {walked}"));
+    }
+    Some(opened)
+}
+
+fn explain(source: Errno) -> (String, &'static str) {
+    match source {
+        Errno::NOENT => (source.to_string(), "make it, as root"),
+        Errno::LOOP | Errno::NOTDIR => (
+            format!("{source} (symbolic links are not followed here)"),
+            "put a directory or file in its place, or name the path it leads to",
+        ),
+        _ => (
+            source.to_string(),
+            "run `worker-launcher --checksetup` as root",
+        ),
+    }
+}
