@@ -1,0 +1,88 @@
+//! Claiming a container's id: its directory, its lock and its records, before any other effect.
+//!
+//! The order makes every crash harmless. Between a claim's directory and its record nothing else
+//! happens, and others are kept out; so a directory without a record is empty and anybody's to
+//! remove. Everything else that a launch leaves anywhere is there only while the record is.
+
+use rustix::fd::OwnedFd;
+use storm_oci_request::{ContainerId, LaunchRecord};
+
+use crate::directory::Directory;
+use crate::error::{LauncherError, Step};
+use crate::host::Host;
+use crate::orphan::{self, Fate};
+use crate::run_root::{lock_file, try_lock};
+
+/// The directories that a launch needs in its container's directory.
+const DIRECTORIES: [&str; 5] = ["rootfs", "upper", "work", "binds", "stage"];
+
+/// A claimed container.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Its directory.
+    pub(crate) directory: Directory,
+    /// Its lock, held.
+    pub(crate) lock: OwnedFd,
+    /// Its exit record, empty.
+    pub(crate) exit_record: OwnedFd,
+}
+
+/// Claims the container of `record`, and writes the record.
+///
+/// What an interrupted launch of the same container left is removed first.
+///
+/// # Errors
+///
+/// [`LauncherError::Exists`] when it is there and no leftover of the same caller's.
+pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, LauncherError> {
+    let container = &record.container_id;
+    if let Fate::Orphan(leftover) = orphan::judge(host, container)? {
+        leftover.check_owner(record.caller.uid)?;
+        leftover.remove(host)?;
+    }
+    let _others = host.run_root.serialize()?;
+    let root = host.run_root.root();
+    if root.find(container.as_str())?.is_some() {
+        return Err(LauncherError::Exists {
+            container: container.clone(),
+            found: "its directory exists and is no leftover",
+        });
+    }
+    if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
+        return Err(LauncherError::refused(
+            Step::Cgroup,
+            place,
+            "it exists already",
+        ));
+    }
+    let directory = root.make(container.as_str(), 0o700)?;
+    let claimed = fill(host, record, directory);
+    if claimed.is_err() {
+        // Reported is what failed first; a directory without a record is swept at any time.
+        let _reported = host.records().remove(container);
+    }
+    claimed
+}
+
+fn fill(host: &Host, record: &LaunchRecord, directory: Directory) -> Result<Claim, LauncherError> {
+    let lock = lock_file(&directory)?;
+    if !try_lock(&lock).map_err(|source| locking(&record.container_id, source))? {
+        return Err(LauncherError::Exists {
+            container: record.container_id.clone(),
+            found: "its directory is locked",
+        });
+    }
+    host.records().write(record)?;
+    for name in DIRECTORIES {
+        directory.make(name, 0o700)?;
+    }
+    Ok(Claim {
+        exit_record: host.records().create_exit(&record.container_id)?,
+        directory,
+        lock,
+    })
+}
+
+fn locking(container: &ContainerId, source: rustix::io::Errno) -> LauncherError {
+    LauncherError::failed(Step::Lock, container.as_str(), source)
+}

@@ -1,0 +1,100 @@
+//! The launch request: opened with the caller's ids, read once, believed only as far as it
+//! agrees with the command line and the configuration.
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::io::Errno;
+use storm_oci_request::{HostPath, LaunchRequest};
+
+use crate::account::Account;
+use crate::config::Config;
+use crate::error::{AccountProblem, LauncherError, Step};
+use crate::privilege::{Identity, acting_as};
+use crate::sys_file::read_at_most;
+
+/// Far above any real request.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Where the worker's files are, as the caller says.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerPaths {
+    /// The worker's directory, named by the worker's id.
+    pub(crate) directory: HostPath,
+    /// The directory that holds it.
+    pub(crate) root: HostPath,
+    /// Where the container's output goes.
+    pub(crate) artifacts: HostPath,
+}
+
+/// Reads and checks the request.
+///
+/// # Errors
+///
+/// [`LauncherError::Request`] for everything that is wrong with its content.
+pub(crate) fn read(
+    caller: &Identity,
+    config: &Config,
+    account: &Account,
+    path: &HostPath,
+    worker: &WorkerPaths,
+) -> Result<LaunchRequest, LauncherError> {
+    let bytes = read_as(caller, path)?;
+    let refused = |problem: String| LauncherError::Request {
+        path: path.to_string(),
+        problem,
+    };
+    let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
+    if request.username != account.name {
+        return Err(LauncherError::Account {
+            name: account.name.to_string(),
+            problem: AccountProblem::OtherThanRequest(request.username),
+        });
+    }
+    request
+        .check_cgroup(&config.cgroup_parent)
+        .map_err(|problem| refused(problem.to_string()))?;
+    let id = request.container_id.worker_id();
+    if worker.directory.components().last() != Some(id.as_str()) {
+        return Err(refused(format!(
+            "its worker is {id}, the worker directory is `{}`",
+            worker.directory
+        )));
+    }
+    for (name, file) in [
+        ("pidFile", &request.pid_file),
+        ("containerScriptPath", &request.container_script_path),
+    ] {
+        if !file.starts_with(&worker.directory) {
+            return Err(refused(format!(
+                "{name} `{file}` is not in the worker directory"
+            )));
+        }
+    }
+    Ok(request)
+}
+
+fn read_as(caller: &Identity, path: &HostPath) -> Result<Vec<u8>, LauncherError> {
+    let failed = |step| move |source: Errno| LauncherError::failed(step, path.as_str(), source);
+    let refused = |problem: String| LauncherError::refused(Step::Read, path.as_str(), problem);
+    let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+    let file = acting_as(caller, || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_MAGICLINKS;
+        let directory = openat2(CWD, parent, flags, Mode::empty(), resolve)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        openat(&directory, name, flags, Mode::empty())
+    })?
+    .map_err(failed(Step::Open))?;
+    let stat = fstat(&file).map_err(failed(Step::Inspect))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refused("not a regular file".to_owned()));
+    }
+    if stat.st_uid != caller.uid && stat.st_uid != 0 || stat.st_mode & 0o002 != 0 {
+        return Err(refused(format!(
+            "owned by uid {} with mode {:04o}; must be the caller's and not writable by others",
+            stat.st_uid,
+            stat.st_mode & 0o7777
+        )));
+    }
+    let bytes = read_at_most(&file, MAX_BYTES).map_err(failed(Step::Read))?;
+    bytes.ok_or_else(|| refused(format!("larger than {MAX_BYTES} bytes")))
+}

@@ -1,0 +1,243 @@
+//! The container's root file system: a private mount namespace and an overlay in it.
+
+use std::ffi::CString;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    CWD, FsWord, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatfs, mkdirat, openat,
+};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
+    mount_change, move_mount, open_tree, unmount,
+};
+use rustix::process::{chdir, fchdir};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use storm_oci_request::{ContainerId, LayerRecord};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{LauncherError, Step};
+use crate::layers::{MOUNT_POINT, is_squashfs};
+use crate::run_root::RunRoot;
+use crate::sys_file::read_at_most;
+use crate::sys_mount::{restrict_mount, unshare_mounts};
+
+/// `f_type` of an overlay.
+const OVERLAY_MAGIC: FsWord = 0x794c_7630;
+
+/// The kernel cuts longer option strings without an error.
+const MAX_OPTIONS: usize = 4095;
+
+/// The stage holds a few hundred empty directories.
+const STAGE_BYTES: &str = "4m";
+
+/// The container's directory, as the stage names it.
+const OWN: &str = "c";
+
+/// The host's mount namespace, to go back to.
+#[derive(Debug)]
+pub(crate) struct HostNamespace(OwnedFd);
+
+/// Leaves the host's mount namespace for a private copy of it.
+///
+/// Private, not a slave: else a layer unmounted on the host at the wrong moment would be missing
+/// in the container.
+pub(crate) fn enter_private_namespace() -> Result<HostNamespace, LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Mount, "mount namespace", source);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let host = openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty()).map_err(failed)?;
+    unshare_mounts().map_err(failed)?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .map_err(failed)?;
+    Ok(HostNamespace(host))
+}
+
+impl HostNamespace {
+    /// Goes back, and leaves the private mounts to vanish.
+    pub(crate) fn enter(&self) -> Result<(), LauncherError> {
+        move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&self.0),
+            Some(LinkNameSpaceType::Mount),
+        )
+        .map_err(|source| LauncherError::failed(Step::Mount, "mount namespace", source))
+    }
+}
+
+/// The run root as the private namespace shows it: mounts can be cloned only from their own
+/// namespace, and descriptors from before it belong to the host's.
+#[derive(Debug)]
+pub(crate) struct PrivateView {
+    layers: Directory,
+    /// The container's directory.
+    pub(crate) container: Directory,
+}
+
+/// Opens the run root again, and makes sure that it is the same.
+pub(crate) fn view(
+    config: &Config,
+    run_root: &RunRoot,
+    container: &ContainerId,
+) -> Result<PrivateView, LauncherError> {
+    let root = Directory::trusted(config.run_root.as_str())?;
+    if !root.is_same(run_root.root())? {
+        return Err(LauncherError::refused(
+            Step::Mount,
+            root.path(),
+            "it is another directory in the private namespace",
+        ));
+    }
+    Ok(PrivateView {
+        layers: root.open("layers")?,
+        container: root.open(container.as_str())?,
+    })
+}
+
+/// Mounts the overlay of these layers, lowest first, on the container's `rootfs`.
+///
+/// Returns the mounted root.
+pub(crate) fn mount_overlay(
+    view: &PrivateView,
+    layers: &[LayerRecord],
+) -> Result<OwnedFd, LauncherError> {
+    let stage = mount_stage(&view.container)?;
+    clone_container_directory(view, &stage)?;
+    for (index, layer) in layers.iter().rev().enumerate() {
+        clone_layer(view, layer, &stage, index)?;
+    }
+    prepare_upper(view, &stage)?;
+    let rootfs = view.container.path_of("rootfs");
+    let failed = |source| LauncherError::failed(Step::Mount, rootfs.as_str(), source);
+    let lowers: Vec<String> = (0..layers.len()).map(|index| index.to_string()).collect();
+    let lowers = lowers.join(":");
+    let options = format!(
+        "lowerdir={lowers},upperdir={OWN}/upper,workdir={OWN}/work,\
+         index=off,metacopy=off,redirect_dir=nofollow"
+    );
+    if options.len() > MAX_OPTIONS {
+        return Err(failed(Errno::TOOBIG));
+    }
+    let options = CString::new(options).map_err(|_| failed(Errno::INVAL))?;
+    fchdir(&stage).map_err(failed)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let mounted = mount(
+        "overlay",
+        &rootfs,
+        "overlay",
+        flags,
+        Some(options.as_c_str()),
+    );
+    chdir("/").map_err(failed)?;
+    mounted.map_err(failed)?;
+    unmount(
+        view.container.path_of("stage"),
+        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
+    )
+    .map_err(|source| {
+        LauncherError::failed(Step::Unmount, view.container.path_of("stage"), source)
+    })?;
+    check_overlay(&rootfs, &lowers)
+}
+
+fn mount_stage(container: &Directory) -> Result<OwnedFd, LauncherError> {
+    let name = container.path_of("stage");
+    let failed = |source| LauncherError::failed(Step::Mount, name.as_str(), source);
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+    fsconfig_set_string(&context, "size", STAGE_BYTES).map_err(failed)?;
+    fsconfig_set_string(&context, "mode", "0700").map_err(failed)?;
+    fsconfig_create(&context).map_err(failed)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let stage = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)?;
+    move_mount(
+        &stage,
+        "",
+        container,
+        "stage",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(failed)?;
+    Ok(stage)
+}
+
+/// With the container's directory in the stage, the overlay's options are all short and constant.
+fn clone_container_directory(view: &PrivateView, stage: &OwnedFd) -> Result<(), LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Mount, view.container.path(), source);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&view.container, "", flags).map_err(failed)?;
+    restrict_mount(&tree, false, false).map_err(failed)?;
+    place(&tree, stage, OWN).map_err(failed)
+}
+
+fn clone_layer(
+    view: &PrivateView,
+    layer: &LayerRecord,
+    stage: &OwnedFd,
+    index: usize,
+) -> Result<(), LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Mount, layer.path.as_str(), source);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let source = format!("{}/{MOUNT_POINT}", layer.key);
+    let tree = open_tree(&view.layers, source, flags).map_err(failed)?;
+    if !is_squashfs(&tree).map_err(failed)? {
+        return Err(LauncherError::refused(
+            Step::Mount,
+            layer.path.as_str(),
+            "its mount is not there",
+        ));
+    }
+    restrict_mount(&tree, true, false).map_err(failed)?;
+    place(&tree, stage, &index.to_string()).map_err(failed)
+}
+
+fn place(tree: &OwnedFd, stage: &OwnedFd, name: &str) -> Result<(), Errno> {
+    mkdirat(stage, name, Mode::from_raw_mode(0o700))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, "", stage, name, flags)
+}
+
+/// The overlay's root looks like its upper directory: it must look like the image's.
+fn prepare_upper(view: &PrivateView, stage: &OwnedFd) -> Result<(), LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Own, view.container.path_of("upper"), source);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = openat(stage, "0", flags, Mode::empty()).map_err(failed)?;
+    let stat = fstat(&top).map_err(failed)?;
+    let upper = view.container.open("upper")?;
+    let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fchown(&upper, Some(owner), Some(group)).map_err(failed)?;
+    fchmod(&upper, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(failed)
+}
+
+/// Opens the mounted root, after a look whether it is what was asked for.
+fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Mount, rootfs, source);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = openat(CWD, rootfs, flags, Mode::empty()).map_err(failed)?;
+    let overlay = fstatfs(&root).map_err(failed)?.f_type == OVERLAY_MAGIC;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let table = openat(CWD, "/proc/self/mountinfo", flags, Mode::empty()).map_err(failed)?;
+    let table = read_at_most(&table, usize::MAX).map_err(failed)?;
+    let table = String::from_utf8_lossy(&table.unwrap_or_default()).into_owned();
+    let wanted = format!("lowerdir={lowers},");
+    let complete = table
+        .lines()
+        .any(|line| line.contains(&format!(" {rootfs} ")) && line.contains(&wanted));
+    if overlay && complete {
+        Ok(root)
+    } else {
+        Err(LauncherError::refused(
+            Step::Mount,
+            rootfs,
+            "the kernel made another overlay than it was told to",
+        ))
+    }
+}

@@ -1,0 +1,201 @@
+//! runc: root's program, executed from the descriptor that was checked, with an argument vector
+//! and nothing else.
+
+use std::ffi::CString;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use serde::Deserialize;
+use storm_oci_request::{ContainerId, HostPath};
+
+use crate::config::open_trusted;
+use crate::directory::Directory;
+use crate::error::{LauncherError, Step};
+use crate::sys::{self, Fork};
+use crate::worker_files::OutputFiles;
+
+/// Where runc keeps its state for root; the default, so that `runc list` shows our containers.
+const STATE: &str = "/run/runc";
+
+/// runc's log in the container's directory.
+const LOG: &str = "runc.log";
+
+/// runc's own pid file in the container's directory.
+pub(crate) const PID: &str = "pid";
+
+/// Characters of runc's message that an error repeats.
+const SHOWN: usize = 500;
+
+/// runc's program file, checked.
+#[derive(Debug)]
+pub(crate) struct Runc {
+    program: OwnedFd,
+    path: String,
+}
+
+/// A line of runc's log.
+#[derive(Deserialize)]
+struct LogLine {
+    level: String,
+    msg: String,
+}
+
+impl Runc {
+    /// Opens runc's program file: root's, and only root's to write, all the way from `/`.
+    pub(crate) fn open(path: &HostPath) -> Result<Self, LauncherError> {
+        let program = open_trusted(path.as_str())?;
+        let stat = fstat(&program)
+            .map_err(|source| LauncherError::failed(Step::Inspect, path.as_str(), source))?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !regular || stat.st_mode & 0o100 == 0 {
+            return Err(LauncherError::refused(
+                Step::Spawn,
+                path.as_str(),
+                "not a program that root can execute",
+            ));
+        }
+        Ok(Self {
+            program,
+            path: path.to_string(),
+        })
+    }
+
+    /// Starts the container of the bundle in `directory` and returns when its first process runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Step::RunContainer`] with the last error of runc's log.
+    pub(crate) fn run(
+        &self,
+        container: &ContainerId,
+        directory: &Directory,
+        output: &OutputFiles,
+    ) -> Result<(), LauncherError> {
+        let place = directory.path();
+        let log = format!("{place}/{LOG}");
+        let pid_file = format!("{place}/{PID}");
+        let arguments = [
+            "runc",
+            "--log",
+            &log,
+            "--log-format",
+            "json",
+            "run",
+            "--detach",
+            "--pid-file",
+            &pid_file,
+            "--bundle",
+            place,
+            container.as_str(),
+        ];
+        let null = null()?;
+        let status = self.execute(&arguments, &null, &output.out, &output.err)?;
+        if status.exit_status() == Some(0) {
+            return Ok(());
+        }
+        let problem = last_error(directory).unwrap_or_else(|| ended(status));
+        Err(LauncherError::refused(
+            Step::RunContainer,
+            container.as_str(),
+            problem,
+        ))
+    }
+
+    /// Removes runc's state of a container and kills what runs in it; nothing to do when runc
+    /// does not know it.
+    pub(crate) fn delete(&self, container: &ContainerId) -> Result<(), LauncherError> {
+        let state = format!("{STATE}/{container}");
+        match statat(CWD, &state, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => {}
+            Err(Errno::NOENT) => return Ok(()),
+            Err(source) => return Err(LauncherError::failed(Step::DeleteContainer, state, source)),
+        }
+        let null = null()?;
+        let arguments = ["runc", "delete", "--force", container.as_str()];
+        let status = self.execute(&arguments, &null, &null, &null)?;
+        if status.exit_status() == Some(0) {
+            return Ok(());
+        }
+        Err(LauncherError::refused(
+            Step::DeleteContainer,
+            container.as_str(),
+            ended(status),
+        ))
+    }
+
+    fn execute(
+        &self,
+        arguments: &[&str],
+        stdin: &OwnedFd,
+        stdout: &OwnedFd,
+        stderr: &OwnedFd,
+    ) -> Result<WaitStatus, LauncherError> {
+        let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
+        let arguments: Vec<CString> = arguments
+            .iter()
+            .map(|argument| CString::new(*argument).map_err(|_| failed(Errno::INVAL)))
+            .collect::<Result<_, _>>()?;
+        let pid = match sys::fork().map_err(failed)? {
+            Fork::Child => {
+                let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+                sys::execute(self.program.as_fd(), &arguments, streams)
+            }
+            Fork::Parent(pid) => pid,
+        };
+        loop {
+            match waitpid(Some(pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) if status.exit_status() == Some(sys::NOT_EXECUTED) => {
+                    return Err(LauncherError::refused(
+                        Step::Spawn,
+                        self.path.as_str(),
+                        "the kernel cannot execute it",
+                    ));
+                }
+                Ok(Some((_, status))) => return Ok(status),
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+    }
+}
+
+/// The pid that runc wrote.
+pub(crate) fn read_pid(directory: &Directory) -> Result<Option<u32>, LauncherError> {
+    let bytes = directory.read(PID)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).trim().parse().ok())
+}
+
+fn null() -> Result<OwnedFd, LauncherError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    openat(CWD, "/dev/null", flags, Mode::empty())
+        .map_err(|source| LauncherError::failed(Step::Open, "/dev/null", source))
+}
+
+fn last_error(directory: &Directory) -> Option<String> {
+    let log = directory.read(LOG).ok()??;
+    let log = String::from_utf8_lossy(&log);
+    let worst = |line: &LogLine| matches!(line.level.as_str(), "error" | "fatal" | "panic");
+    let message = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<LogLine>(line).ok())
+        .filter(worst)
+        .last()?
+        .msg;
+    Some(
+        message
+            .chars()
+            .take(SHOWN)
+            .flat_map(char::escape_debug)
+            .collect(),
+    )
+}
+
+fn ended(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("runc exited with {code}"),
+        (None, Some(signal)) => format!("runc was ended by signal {signal}"),
+        (None, None) => "runc stopped".to_owned(),
+    }
+}

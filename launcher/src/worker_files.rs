@@ -1,0 +1,61 @@
+//! What the launcher writes into the worker's own directories. Everything there is written with
+//! the ids of whom the directory belongs to: root follows no name in it.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use storm_oci_request::{ContainerId, HostPath};
+
+use crate::directory::Directory;
+use crate::error::{LauncherError, Step};
+use crate::privilege::{Identity, acting_as};
+
+/// The container's standard output and error.
+#[derive(Debug)]
+pub(crate) struct OutputFiles {
+    /// `runc-<container id>.out`
+    pub(crate) out: OwnedFd,
+    /// `runc-<container id>.err`
+    pub(crate) err: OwnedFd,
+}
+
+/// Output is the user's and readable for the group, which is the launcher's in Storm's layout.
+const OUTPUT_MODE: u32 = 0o640;
+
+/// Makes the output files in the artifacts directory, as the user. The directory's last name may
+/// be a symbolic link: Storm makes one.
+pub(crate) fn create_output(
+    user: &Identity,
+    artifacts: &HostPath,
+    container: &ContainerId,
+) -> Result<OutputFiles, LauncherError> {
+    acting_as(user, || {
+        let directory = open_directory(artifacts.as_str())?;
+        Ok(OutputFiles {
+            out: directory.replace(&format!("runc-{container}.out"), OUTPUT_MODE)?,
+            err: directory.replace(&format!("runc-{container}.err"), OUTPUT_MODE)?,
+        })
+    })?
+}
+
+/// Writes a file, as `identity`, in the place of one of that name.
+pub(crate) fn write_file(
+    identity: &Identity,
+    path: &str,
+    mode: u32,
+    content: &[u8],
+) -> Result<(), LauncherError> {
+    acting_as(identity, || {
+        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+        let directory = open_directory(parent)?;
+        directory.remove_file(name)?;
+        directory.create_with(name, mode, content)
+    })?
+}
+
+fn open_directory(path: &str) -> Result<Directory, LauncherError> {
+    // Without O_PATH this would need the right to list the directory, which nothing here does.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .map_err(|source| LauncherError::failed(Step::Open, path, source))?;
+    Ok(Directory::from_fd(fd, path.to_owned()))
+}

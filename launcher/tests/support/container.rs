@@ -1,0 +1,431 @@
+//! Workers to launch: images of squashfs layers, worker directories, requests, and what is left
+//! of them afterwards.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Host, Outcome, SCRATCH, SUPERVISOR, TestAccount, USER, outcome, settle};
+
+/// The cgroup parent of the harness's configuration.
+pub(crate) const CGROUP_PARENT: &str = "soci-test";
+
+/// Where the hierarchies are mounted on every host we test on.
+const CGROUP_MOUNTS: &str = "/sys/fs/cgroup";
+
+/// How long anything that should happen soon may take.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A static program that is every command of a small system.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Commands of the base layer.
+const APPLETS: [&str; 16] = [
+    "sh", "cat", "ls", "sleep", "id", "grep", "touch", "mkdir", "readlink", "test", "kill", "dd",
+    "echo", "stat", "true", "hostname",
+];
+
+/// Layers being built, lowest first.
+pub(crate) struct Image {
+    layers: Vec<PathBuf>,
+}
+
+impl Image {
+    /// An image with a shell and a few commands.
+    pub(crate) fn busybox(host: &Host) -> Self {
+        Self { layers: Vec::new() }.with_layer(host, "base", |root| {
+            for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "mnt", "var"] {
+                fs::create_dir(root.join(directory)).unwrap();
+            }
+            fs::copy(BUSYBOX, root.join("bin/busybox"))
+                .expect("busybox-static is one of the tests' packages");
+            for applet in APPLETS {
+                symlink("busybox", root.join("bin").join(applet)).unwrap();
+            }
+            symlink("busybox", root.join("bin/bash")).unwrap();
+            fs::write(root.join("etc/os-release"), "ID=soci\n").unwrap();
+        })
+    }
+
+    /// Puts a layer on top: `fill` makes its content.
+    pub(crate) fn with_layer(mut self, host: &Host, name: &str, fill: impl FnOnce(&Path)) -> Self {
+        let content = Path::new(SCRATCH).join("build").join(name);
+        fs::create_dir_all(&content).unwrap();
+        fs::set_permissions(&content, fs::Permissions::from_mode(0o755)).unwrap();
+        fill(&content);
+        let file = layer_directory(host).join(format!("{}-{name}.sqsh", unique()));
+        squash(&content, &file);
+        fs::remove_dir_all(&content).unwrap();
+        settle(&file, Some(SUPERVISOR), 0o644);
+        self.layers.push(file);
+        self
+    }
+
+    /// Puts a file that exists on top.
+    pub(crate) fn with_file(mut self, file: &Path) -> Self {
+        self.layers.push(file.to_owned());
+        self
+    }
+
+    /// The layers' files, lowest first.
+    pub(crate) fn layers(&self) -> &[PathBuf] {
+        &self.layers
+    }
+}
+
+/// Where the tests' layers lie: a directory that only the supervisor can write.
+pub(crate) fn layer_directory(host: &Host) -> PathBuf {
+    let directory = host.storm().join("layers");
+    if !directory.exists() {
+        host.directory(&directory, Some(SUPERVISOR), 0o755);
+    }
+    directory
+}
+
+/// Makes a squashfs file.
+pub(crate) fn squash(content: &Path, file: &Path) {
+    let mut command = Command::new("mksquashfs");
+    command.args([content, file]).args([
+        "-noappend",
+        "-no-progress",
+        "-quiet",
+        "-processors",
+        "1",
+        "-comp",
+        "lzo",
+    ]);
+    outcome::run(command).expect_success();
+}
+
+fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A worker with its directories and its request, and everything a launch leaves outside of the
+/// test's mount namespace: removed when the test ends, however it ends.
+pub(crate) struct Worker {
+    pub(crate) id: String,
+    pub(crate) container: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) artifacts: PathBuf,
+    pub(crate) request: Value,
+}
+
+impl Worker {
+    /// Makes a worker's directories as Storm does, with a script, and a request that runs it.
+    pub(crate) fn new(host: &Host, image: &Image, script: &str) -> Self {
+        let id = format!(
+            "00000000-0000-4000-8000-{:06x}{:06x}",
+            std::process::id() & 0xff_ffff,
+            unique()
+        );
+        let container = format!("6700-{id}");
+        let directory = host.storm().join("workers").join(&id);
+        let logs = host.storm().join(format!("logs-{id}"));
+        let owner = Some(SUPERVISOR);
+        host.directory(&directory, owner, 0o755);
+        host.directory(directory.join("tmp"), owner, 0o755);
+        host.directory(
+            &logs,
+            Some(TestAccount {
+                gid: SUPERVISOR.gid,
+                ..USER
+            }),
+            0o2770,
+        );
+        let artifacts = directory.join("artifacts");
+        host.link(logs.to_str().unwrap(), &artifacts, owner);
+        let script_path = directory.join("storm-worker-script.sh");
+        host.file(&script_path, owner, 0o755, &format!("{script}\n"));
+        let bind = |destination: &Path, source: &Path, access: &str| {
+            json!({
+                "destination": destination, "type": "bind", "source": source,
+                "options": [access, "rbind", "rprivate"],
+            })
+        };
+        let layers: Vec<Value> = image
+            .layers
+            .iter()
+            .map(|path| json!({"mediaType": "application/vnd.squashfs", "path": path}))
+            .collect();
+        let request = json!({
+            "version": "0.1",
+            "username": USER.name,
+            "containerId": container,
+            "pidFile": artifacts.join(format!("container-{id}.pid")),
+            "containerScriptPath": script_path,
+            "layers": layers,
+            "reapLayerKeepCount": 100,
+            "ociRuntimeConfig": {
+                "mounts": [
+                    bind(Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup"), "ro"),
+                    bind(&directory, &directory, "rw"),
+                    bind(&logs, &logs, "rw"),
+                    bind(Path::new("/tmp"), &directory.join("tmp"), "rw"),
+                ],
+                "process": {
+                    "cwd": directory,
+                    "env": ["PATH=/usr/bin:/bin", "NAME=a b'c"],
+                    "args": ["sh", script_path],
+                },
+                "linux": { "cgroupsPath": format!("/{CGROUP_PARENT}/{container}") },
+            },
+        });
+        let worker = Self {
+            id,
+            container,
+            directory,
+            artifacts,
+            request,
+        };
+        worker.write_request();
+        worker
+    }
+
+    /// Where the request is.
+    pub(crate) fn request_path(&self) -> PathBuf {
+        self.directory.join("oci-config.json")
+    }
+
+    /// Writes the request as the supervisor does.
+    pub(crate) fn write_request(&self) {
+        let path = self.request_path();
+        fs::write(&path, self.request.to_string()).unwrap();
+        settle(&path, Some(SUPERVISOR), 0o644);
+    }
+
+    /// Changes the request and writes it.
+    pub(crate) fn amend(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.request);
+        self.write_request();
+    }
+
+    /// The arguments of a launch.
+    pub(crate) fn launch_arguments(&self) -> Vec<String> {
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        vec![
+            USER.name.to_owned(),
+            "run-oci-container".to_owned(),
+            text(&self.directory),
+            text(&self.request_path()),
+            text(&self.artifacts),
+        ]
+    }
+
+    /// Launches the container.
+    #[track_caller]
+    pub(crate) fn launch(&self, host: &Host) -> Outcome {
+        host.call(&self.launch_arguments())
+    }
+
+    /// Reaps the container.
+    #[track_caller]
+    pub(crate) fn reap(&self, host: &Host, keep: u32) -> Outcome {
+        host.call(&[
+            USER.name,
+            "reap-oci-container",
+            &self.container,
+            &keep.to_string(),
+        ])
+    }
+
+    /// The launch record.
+    pub(crate) fn record(&self, host: &Host) -> Value {
+        let path = self.record_path(host, "json");
+        serde_json::from_slice(&fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}")))
+            .unwrap()
+    }
+
+    /// The exit record, once it is written.
+    #[track_caller]
+    pub(crate) fn exit_record(&self, host: &Host) -> Value {
+        let path = self.record_path(host, "exit.json");
+        let mut bytes = Vec::new();
+        eventually("the exit record is written", || {
+            bytes = fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            !bytes.is_empty()
+        });
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Where a record is.
+    pub(crate) fn record_path(&self, host: &Host, extension: &str) -> PathBuf {
+        host.run_root()
+            .join("records")
+            .join(format!("{}.{extension}", self.container))
+    }
+
+    /// The container's first process.
+    pub(crate) fn init(&self, host: &Host) -> u32 {
+        u32::try_from(self.record(host)["init"]["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// The container's monitor.
+    pub(crate) fn monitor(&self, host: &Host) -> u32 {
+        u32::try_from(self.record(host)["monitor"]["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// What the container wrote to a file in its artifacts directory, once it has a line.
+    #[track_caller]
+    pub(crate) fn output(&self, name: &str) -> String {
+        let path = self.artifacts.join(name);
+        let mut text = String::new();
+        eventually(&format!("{path:?} has a line"), || {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            text.ends_with('\n')
+        });
+        text
+    }
+
+    /// The container's standard output, once it has a line.
+    #[track_caller]
+    pub(crate) fn stdout(&self) -> String {
+        self.output(&format!("runc-{}.out", self.container))
+    }
+
+    /// Kills the container's first process.
+    pub(crate) fn kill(&self, host: &Host) {
+        signal(self.init(host), nix::sys::signal::Signal::SIGKILL);
+    }
+
+    /// The container's cgroup directories that exist.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        hierarchies()
+            .into_iter()
+            .map(|hierarchy| hierarchy.join(CGROUP_PARENT).join(&self.container))
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// Everything of the container that is left: directories, records, cgroups, runc's state.
+    pub(crate) fn traces(&self, host: &Host) -> Vec<PathBuf> {
+        let mut traces = self.cgroups();
+        traces.extend(
+            [
+                host.run_root().join(&self.container),
+                self.record_path(host, "json"),
+                self.record_path(host, "json.new"),
+                self.record_path(host, "exit.json"),
+                Path::new("/run/runc").join(&self.container),
+            ]
+            .into_iter()
+            .filter(|path| path.exists()),
+        );
+        traces
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < SOON {
+            let pids: Vec<i32> = self
+                .cgroups()
+                .iter()
+                .flat_map(|path| processes(path))
+                .collect();
+            if pids.is_empty() {
+                break;
+            }
+            for pid in pids {
+                let _gone = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for path in self.cgroups() {
+            let _gone = fs::remove_dir(path);
+        }
+        let _gone = fs::remove_dir_all(Path::new("/run/runc").join(&self.container));
+        for hierarchy in hierarchies() {
+            let parent = hierarchy.join(CGROUP_PARENT);
+            let _busy = fs::remove_dir(parent.join("monitors"));
+            let _busy = fs::remove_dir(parent);
+        }
+    }
+}
+
+fn processes(cgroup: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The mount points of all hierarchies.
+pub(crate) fn hierarchies() -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from(CGROUP_MOUNTS)];
+    found.extend(fs::read_dir(CGROUP_MOUNTS).unwrap().filter_map(|entry| {
+        let entry = entry.unwrap();
+        entry.file_type().unwrap().is_dir().then(|| entry.path())
+    }));
+    found.retain(|path| path.join("cgroup.procs").exists());
+    found
+}
+
+/// Sends a signal to a process of the test's own.
+pub(crate) fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, signal).expect("signal a process");
+}
+
+/// Whether a process runs and is no zombie.
+pub(crate) fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .trim_start()
+            .starts_with('Z')
+    })
+}
+
+/// Waits until `condition` holds; fails the test when it takes long.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The mounts below the run root that this namespace sees.
+pub(crate) fn mounts(host: &Host) -> Vec<String> {
+    let root = host.run_root();
+    fs::read_to_string("/proc/self/mounts")
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .filter(|point| Path::new(point).starts_with(&root))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Loop devices whose backing file is one of these layers.
+pub(crate) fn loops(layers: &[PathBuf]) -> usize {
+    fs::read_dir("/sys/block")
+        .unwrap()
+        .filter_map(|entry| {
+            fs::read_to_string(entry.unwrap().path().join("loop/backing_file")).ok()
+        })
+        .filter(|backing| {
+            let name = Path::new(backing.trim()).file_name().map(ToOwned::to_owned);
+            layers
+                .iter()
+                .any(|layer| layer.file_name() == name.as_deref())
+        })
+        .count()
+}
+
+/// Gives a file to somebody.
+pub(crate) fn give(path: &Path, owner: TestAccount) {
+    chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
+}
