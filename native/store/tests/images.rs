@@ -137,7 +137,9 @@ async fn a_lost_tag_map_is_used_as_it_was() {
     fs::remove_file(fixture.tag_map()).unwrap();
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), digest);
 
-    let fresh = fixture.store();
+    let mut settings = fixture.settings();
+    settings.refresh_interval = Duration::from_secs(60);
+    let fresh = ImageStore::open(settings).unwrap();
     let error = fresh.resolve(&tag(TAG)).await.unwrap_err();
     assert!(
         matches!(
@@ -152,6 +154,24 @@ async fn a_lost_tag_map_is_used_as_it_was() {
     // The next try does not wait for the interval.
     fixture.image(TAG, &[fixture.layer(b"base")]);
     assert_eq!(fresh.resolve(&tag(TAG)).await.unwrap(), digest);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_the_look_to_the_next() {
+    let fixture = Fixture::new();
+    let digest = fixture.image(TAG, &[fixture.layer(b"base")]);
+    let mut settings = fixture.settings();
+    settings.refresh_interval = Duration::from_secs(60);
+    let store = ImageStore::open(settings).unwrap();
+    let wanted = tag(TAG);
+    let mut resolve = Box::pin(store.resolve(&wanted));
+    tokio::select! {
+        biased;
+        _ = &mut resolve => panic!("it did not ask the store"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(resolve);
+    assert_eq!(store.resolve(&wanted).await.unwrap(), digest);
 }
 
 #[tokio::test]
@@ -207,11 +227,13 @@ async fn only_so_many_manifests_stay_in_memory() {
     }
     let copies = fixture.local().join("manifests");
     let last_used = Watch::on(&copies.join(digests[2].as_hex()));
+    let second_used = Watch::on(&copies.join(digests[1].as_hex()));
     let first_used = Watch::on(&copies.join(digests[0].as_hex()));
     for digest in [&digests[2], &digests[1], &digests[0], &digests[1]] {
         store.manifest(digest).await.unwrap();
     }
-    assert_eq!((last_used.uses().opens, first_used.uses().opens), (0, 1));
+    let opens = [&first_used, &second_used, &last_used].map(|watch| watch.uses().opens);
+    assert_eq!(opens, [1, 0, 0]);
     store.manifest(&digests[2]).await.unwrap();
     assert_eq!(last_used.uses().opens, 1);
 }
