@@ -62,11 +62,9 @@ final class NativeEvents implements Runnable {
             log(event);
             return;
         }
-        String workerId = event.path("workerId").asText();
-        boolean expected = event.path("requested").asBoolean();
-        LOG.atLevel(expected ? Level.INFO : Level.WARN)
-            .log("Worker {}: {}", workerId, event.path("message").asText());
-        callbacks.call(workerId, event.path("shellCode").asInt(-1));
+        // The library has logged the end already, with its reason.
+        LOG.debug("Exit event: {}", event);
+        callbacks.call(event.path("workerId").asText(), event.path("shellCode").asInt(-1));
     }
 
     private static void log(JsonNode event) {

@@ -4,11 +4,14 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
-import org.apache.commons.codec.digest.DigestUtils;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.container.oci.OciResource.OciResourceType;
 import org.apache.storm.utils.ConfigUtils;
@@ -57,7 +60,12 @@ final class NativeImages {
 
     /** Answers the digest of a tag's manifest, in hex: a manifest is named by the SHA-256 of its content. */
     String manifestDigest(String tag) throws IOException {
-        return DigestUtils.sha256Hex(NativeContainers.manifest(handle, tag));
+        byte[] manifest = NativeContainers.manifest(handle, tag).getBytes(StandardCharsets.UTF_8);
+        try {
+            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(manifest));
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("cannot find SHA-256, which every Java has", e);
+        }
     }
 
     OciResource config(ImageManifest manifest) throws IOException {

@@ -50,23 +50,22 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
     @Override
     public void prepare(Map<String, Object> conf) throws IOException {
         this.conf = conf;
-        NativeLibrary.load(conf);
         List<String> problems = new ArrayList<>();
         plugins = new ImagePlugins(conf);
         plugins.load(problems);
+        long opened;
         try {
-            handle = NativeContainers.openContainers(Json.text(prepareDocument()));
+            NativeLibrary.load(conf);
+            opened = NativeContainers.openContainers(Json.text(prepareDocument()));
         } catch (OciNativeException e) {
-            if (problems.isEmpty()) {
-                throw e;
-            }
             problems.add(e.getMessage());
             throw new OciNativeException(e.getCode(), String.join("\n", problems), e);
         }
         if (!problems.isEmpty()) {
-            NativeContainers.close(handle);
+            NativeContainers.close(opened);
             throw new OciNativeException(OciNativeException.CONFIG, String.join("\n", problems));
         }
+        handle = opened;
         NativeEvents.start("oci-container-events", handle, callbacks);
     }
 
