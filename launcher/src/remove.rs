@@ -54,29 +54,6 @@ pub(crate) fn remove(
     outcome
 }
 
-/// Removes a tree of root's own making, such as a container's directory, with root's rights.
-///
-/// # Errors
-///
-/// The first entry that could not be removed.
-pub(crate) fn remove_own(
-    parent: BorrowedFd<'_>,
-    name: &str,
-    path: &str,
-) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Remove, path, source);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let top = match tree::open_below(parent, name, flags) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::XDEV) => return Err(mount_point(path)),
-        opened => opened.map_err(failed)?,
-    };
-    let mut removing = Removing::new(None)?;
-    tree::visit(top, path, &mut removing)?;
-    removing.first_problem.map_or(Ok(()), Err)?;
-    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed)
-}
-
 fn remove_once(
     place: &Place<'_>,
     top: &OwnedFd,
@@ -91,7 +68,7 @@ fn remove_once(
     if let Some(problem) = owners.objection(stat) {
         return Err(LauncherError::refused(Step::Remove, path.as_str(), problem));
     }
-    let mut removing = Removing::new(Some(owners))?;
+    let mut removing = Removing::new(owners)?;
     let mut attempt = 1;
     loop {
         let readable = removing.readable(top, stat).map_err(failed)?;
@@ -115,15 +92,14 @@ fn unlink(parent: impl AsFd, name: impl rustix::path::Arg, flags: AtFlags) -> Re
 }
 
 struct Removing {
-    /// Whose directories may be gone into; `None` for anybody's.
-    owners: Option<Owners>,
+    owners: Owners,
     own_descriptors: OwnedFd,
     /// One failure must not keep the rest alive, so that the visit goes on.
     first_problem: Option<LauncherError>,
 }
 
 impl Removing {
-    fn new(owners: Option<Owners>) -> Result<Self, LauncherError> {
+    fn new(owners: Owners) -> Result<Self, LauncherError> {
         Ok(Self {
             owners,
             own_descriptors: proc_fd::open()?,
@@ -170,7 +146,7 @@ impl Visitor for Removing {
             .open_entry(OFlags::PATH | OFlags::DIRECTORY)
             .and_then(|directory| Ok((fstat(&directory)?, directory)));
         let problem = match opened {
-            Ok((stat, directory)) => match self.owners.and_then(|owners| owners.objection(&stat)) {
+            Ok((stat, directory)) => match self.owners.objection(&stat) {
                 Some(problem) => LauncherError::refused(Step::Remove, spot.path(), problem),
                 None => match self.readable(&directory, &stat) {
                     Ok(readable) => return Ok(Some(readable)),
