@@ -13,6 +13,7 @@ import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -28,6 +29,7 @@ import org.junit.jupiter.api.io.TempDir;
 class ContainerManagerTest {
     private static final int A_MOMENT_SECONDS = 10;
     private static final int SOON_MILLIS = 300;
+    private static final int SLOTS = 8;
 
     @TempDir
     Path directory;
@@ -118,6 +120,26 @@ class ContainerManagerTest {
         assertNotEquals(0, onlyExit(worker));
         manager.launchWorkerProcess("no such user", StormNode.TOPOLOGY, image(ImageStore.TAG), 0, worker.id,
             List.of("java"), null, null, null, worker.directory);
+    }
+
+    @Test
+    void slotsLaunchAtOnce() throws Exception {
+        NativeRuncLibContainerManager manager = prepared();
+        List<StormNode.Worker> workers = new ArrayList<>();
+        List<Thread> slots = new ArrayList<>();
+        for (int i = 0; i < SLOTS; i++) {
+            StormNode.Worker worker = node.worker();
+            workers.add(worker);
+            // Half of them cannot find their image.
+            String tag = i % 2 == 0 ? ImageStore.TAG : "storm/none:" + i;
+            slots.add(new Thread(() -> assertDoesNotThrow(() -> worker.launch(manager, image(tag)))));
+        }
+        slots.forEach(Thread::start);
+        for (int i = 0; i < SLOTS; i++) {
+            slots.get(i).join();
+            onlyExit(workers.get(i));
+            assertEquals(i % 2 == 0, Files.exists(workers.get(i).request()));
+        }
     }
 
     @Test

@@ -3,7 +3,7 @@ package org.apache.storm.container.oci;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Path;
-import java.nio.file.Paths;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -12,14 +12,16 @@ class JvmExitTest {
     @TempDir
     Path directory;
 
-    /** Uses a store, leaves its event thread waiting, and returns. */
-    static final class UseStore {
+    /** Prepares a manager and a plugin, leaves their threads waiting, and returns. */
+    static final class UseLibrary {
         public static void main(String[] arguments) throws Exception {
-            ImageStore store = ImageStore.create(Paths.get(arguments[0]));
-            HdfsOciResourcesLocalizer localizer = new HdfsOciResourcesLocalizer();
-            localizer.init(store.conf());
+            StormNode node = new StormNode(Path.of(arguments[0]));
+            NativeRuncLibContainerManager manager = new NativeRuncLibContainerManager();
+            manager.prepare(node.conf);
+            StormNode.Worker worker = node.worker();
+            worker.launch(manager, Map.of());
             LocalOrHdfsImageTagToManifestPlugin tagToManifest = new LocalOrHdfsImageTagToManifestPlugin();
-            tagToManifest.init(store.conf());
+            tagToManifest.init(node.conf);
             System.out.println("found " + tagToManifest.getHashFromImageTag(ImageStore.TAG));
         }
     }
@@ -29,6 +31,6 @@ class JvmExitTest {
         ChildJvm jvm = new ChildJvm(directory.resolve("home"));
         jvm.installJar(".");
         jvm.option("-D" + NativeLibrary.KEY + "=" + TestLibrary.path());
-        assertTrue(jvm.run(UseStore.class, directory.toString()).contains("found "));
+        assertTrue(jvm.run(UseLibrary.class, directory.toString()).contains("found "));
     }
 }
