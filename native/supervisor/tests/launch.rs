@@ -1,5 +1,10 @@
 //! Launches with a recorder in the place of the launcher: what is asked of it, and what becomes of
 //! its answers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod node;
 
