@@ -89,18 +89,13 @@ impl Directories {
         Ok(())
     }
 
-    /// Removes the lease files of layers that are no longer there.
+    /// Removes lease files that nobody holds, so that they do not pile up.
     fn sweep_leases(&self) -> Result<(), StoreError> {
-        for name in names(&self.root.join("leases"))? {
-            let Some(digest) = name.to_str().and_then(|name| Digest::parse_hex(name).ok()) else {
-                continue;
-            };
-            let path = self.lease(&digest);
-            // A fetch under way holds its lease before the layer is there.
+        let directory = self.root.join("leases");
+        for name in names(&directory)? {
+            let path = directory.join(name.as_ref());
             if let Some(lease) = try_exclusive(&path)? {
-                if !self.layer(&digest).exists() {
-                    remove_if_there(&path)?;
-                }
+                remove_if_there(&path)?;
                 drop(lease);
             }
         }
