@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use storm_oci_request::CgroupPath;
@@ -14,8 +16,8 @@ use crate::process::HeldProcess;
 use crate::sys_file::{read_at_most, write_all};
 
 /// `f_type` of cgroup v1 and v2.
-const CGROUP_MAGIC: i64 = 0x0027_e0eb;
-const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP_MAGIC: FsWord = 0x0027_e0eb;
+const CGROUP2_MAGIC: FsWord = 0x6367_7270;
 
 /// How long processes that were killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -321,7 +323,7 @@ fn open_root(mount_point: &str, unified: bool) -> Result<Option<OwnedFd>, Errno>
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = openat(CWD, mount_point, flags, Mode::empty())?;
     let magic = if unified { CGROUP2_MAGIC } else { CGROUP_MAGIC };
-    let same = i64::from(fstatfs(&root)?.f_type) == magic;
+    let same = fstatfs(&root)?.f_type == magic;
     Ok(same.then_some(root))
 }
 

@@ -10,7 +10,7 @@ use storm_oci_request::{ContainerId, LaunchRecord};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
-use crate::orphan::{self, Fate};
+use crate::remains::{self, Hold};
 use crate::run_root::{lock_file, try_lock};
 
 /// The directories that a launch needs in its container's directory.
@@ -19,8 +19,6 @@ const DIRECTORIES: [&str; 5] = ["rootfs", "upper", "work", "binds", "stage"];
 /// A claimed container.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Its directory.
-    pub(crate) directory: Directory,
     /// Its lock, held.
     pub(crate) lock: OwnedFd,
     /// Its exit record, empty.
@@ -36,9 +34,11 @@ pub(crate) struct Claim {
 /// [`LauncherError::Exists`] when it is there and no leftover of the same caller's.
 pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, LauncherError> {
     let container = &record.container_id;
-    if let Fate::Orphan(leftover) = orphan::judge(host, container)? {
-        leftover.check_owner(record.caller.uid)?;
-        leftover.remove(host)?;
+    match remains::take(host, container, record.caller.uid) {
+        Ok(Hold::Taken(leftover)) if leftover.is_orphan(host)? => leftover.remove(host)?,
+        // Below, its directory says that it exists.
+        Ok(_) | Err(LauncherError::Foreign { .. }) => {}
+        Err(error) => return Err(error),
     }
     let _others = host.run_root.serialize()?;
     let root = host.run_root.root();
@@ -56,7 +56,7 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
         ));
     }
     let directory = root.make(container.as_str(), 0o700)?;
-    let claimed = fill(host, record, directory);
+    let claimed = fill(host, record, &directory);
     if claimed.is_err() {
         // Reported is what failed first; a directory without a record is swept at any time.
         let _reported = host.records().remove(container);
@@ -64,8 +64,8 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     claimed
 }
 
-fn fill(host: &Host, record: &LaunchRecord, directory: Directory) -> Result<Claim, LauncherError> {
-    let lock = lock_file(&directory)?;
+fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim, LauncherError> {
+    let lock = lock_file(directory)?;
     if !try_lock(&lock).map_err(|source| locking(&record.container_id, source))? {
         return Err(LauncherError::Exists {
             container: record.container_id.clone(),
@@ -78,7 +78,6 @@ fn fill(host: &Host, record: &LaunchRecord, directory: Directory) -> Result<Clai
     }
     Ok(Claim {
         exit_record: host.records().create_exit(&record.container_id)?,
-        directory,
         lock,
     })
 }

@@ -11,9 +11,9 @@ use crate::error::{LauncherError, Step};
 use crate::host::Host;
 use crate::layers::MountedLayers;
 use crate::monitor;
-use crate::orphan::Orphan;
 use crate::phases::Phases;
 use crate::process::HeldProcess;
+use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
@@ -35,7 +35,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) request: &'a LaunchRequest,
     /// Run root, cgroups, runc.
     pub(crate) host: &'a Host,
-    /// The container's directory, lock and exit record.
+    /// The container's lock and exit record.
     pub(crate) claim: &'a Claim,
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn undo(host: &Host, container: &ContainerId) {
     let removed = host
         .records()
         .read(container)
-        .and_then(|record| Orphan::new(container.clone(), record).remove(host));
+        .and_then(|record| Remains::claimed(container.clone(), record).remove(host));
     if let Err(error) = removed {
         report::note(&error.to_string());
     }

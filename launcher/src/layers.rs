@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
-    UTIME_NOW, Uid, fchmod, fchown, fstat, fstatfs, openat, openat2, utimensat,
+    AtFlags, FileType, FlockOperation, FsWord, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec,
+    Timestamps, UTIME_NOW, Uid, fchmod, fchown, fstat, fstatfs, openat, openat2, utimensat,
 };
 use rustix::io::{Errno, pread};
 use rustix::mount::{
@@ -31,7 +31,7 @@ use crate::squashfs::{self, HEADER_BYTES};
 use crate::sys::prove_no_writer;
 
 /// `f_type` of a mounted squashfs.
-const SQUASHFS_MAGIC: i64 = 0x7371_7368;
+const SQUASHFS_MAGIC: FsWord = 0x7371_7368;
 
 /// The mount point in a layer's directory.
 pub(crate) const MOUNT_POINT: &str = "mnt";
@@ -228,7 +228,7 @@ pub(crate) fn is_mounted(directory: &Directory, key: &LayerKey) -> Result<bool, 
 
 /// Whether an open file or mount is on a squashfs.
 pub(crate) fn is_squashfs(fd: &OwnedFd) -> Result<bool, Errno> {
-    Ok(i64::from(fstatfs(fd)?.f_type) == SQUASHFS_MAGIC)
+    Ok(fstatfs(fd)?.f_type == SQUASHFS_MAGIC)
 }
 
 /// Sets a layer's time of last use, by which the reaper chooses.

@@ -18,17 +18,19 @@ mod error;
 mod host;
 mod image;
 mod launch;
+mod layer_reaper;
 mod layers;
 mod loop_device;
 mod monitor;
-mod orphan;
 mod ownership;
 mod phases;
 mod privilege;
 mod proc_fd;
 mod process;
 mod read_back;
+mod reap;
 mod records;
+mod remains;
 mod remove;
 mod report;
 mod request_file;
@@ -40,6 +42,7 @@ mod sanitize;
 mod self_check;
 mod signal;
 mod squashfs;
+mod sweep;
 mod sys;
 mod sys_file;
 mod sys_mount;
@@ -110,8 +113,10 @@ fn act(
             request,
             artifacts,
         } => run::run(caller, config, account, worker_dir, &request, artifacts),
-        verb => Err(LauncherError::UnknownVerb {
-            verb: format!("{verb:?}"),
-        }),
+        Verb::ReapOciContainer {
+            container,
+            keep_layers,
+        } => reap::reap(caller, config, &container, keep_layers),
+        Verb::SweepOciContainers(root) => sweep::sweep(caller, config, &root),
     }
 }

@@ -4,7 +4,7 @@
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
-use storm_oci_request::{ContainerId, HostPath};
+use storm_oci_request::HostPath;
 
 use crate::config::Config;
 use crate::directory::Directory;
@@ -51,16 +51,6 @@ impl RunRoot {
     /// The run root's own directory.
     pub(crate) fn root(&self) -> &Directory {
         &self.root
-    }
-
-    /// Where a container's directory is.
-    pub(crate) fn container_path(&self, container: &ContainerId) -> String {
-        format!("{}/{container}", self.path)
-    }
-
-    /// The run root's path.
-    pub(crate) fn path(&self) -> &HostPath {
-        &self.path
     }
 
     /// Keeps others from claiming and from giving up container directories.

@@ -179,9 +179,9 @@ fn last_error(directory: &Directory) -> Option<String> {
     let worst = |line: &LogLine| matches!(line.level.as_str(), "error" | "fatal" | "panic");
     let message = log
         .lines()
+        .rev()
         .filter_map(|line| serde_json::from_str::<LogLine>(line).ok())
-        .filter(worst)
-        .last()?
+        .find(worst)?
         .msg;
     Some(
         message

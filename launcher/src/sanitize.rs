@@ -87,7 +87,7 @@ fn raise_limits() -> Result<Vec<(Resource, Rlimit)>, Errno> {
     let mut before = Vec::new();
     let mut change = |resource, wanted: fn(Rlimit) -> Rlimit| {
         let limit = rustix::process::getrlimit(resource);
-        before.push((resource, limit.clone()));
+        before.push((resource, limit));
         rustix::process::setrlimit(resource, wanted(limit))
     };
     change(Resource::Core, |limit| Rlimit {

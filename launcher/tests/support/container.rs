@@ -1,5 +1,10 @@
 //! Workers to launch: images of squashfs layers, worker directories, requests, and what is left
 //! of them afterwards.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a scene that cannot be set is a failed test"
+)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -1,0 +1,83 @@
+//! Unmounts layers that no container's record names, the longest unused first.
+
+use std::collections::BTreeSet;
+
+use rustix::fs::{AtFlags, FlockOperation, statat};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use storm_oci_request::LayerKey;
+
+use crate::directory::Directory;
+use crate::error::{LauncherError, Step};
+use crate::host::Host;
+use crate::layers::{MOUNT_POINT, is_mounted};
+use crate::run_root::{lock, lock_file};
+
+/// Unmounts until at most `keep` layers are left, or only such that are in use.
+///
+/// Unmounting takes a layer from no container: each has clones of its own. It is only that the
+/// next launch must mount it again.
+pub(crate) fn reap(host: &Host, keep: u32) -> Result<(), LauncherError> {
+    let directory = &host.run_root.layers;
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    if keys(directory)?.len() <= keep {
+        return Ok(());
+    }
+    let guard = lock_file(directory)?;
+    lock(&guard, FlockOperation::LockExclusive)
+        .map_err(|source| LauncherError::failed(Step::Lock, directory.path_of("lock"), source))?;
+    // Both are read again: whoever had the lock before may have changed them.
+    let mut left = keys(directory)?;
+    left.sort_by_cached_key(|key| last_use(directory, key));
+    let used = used(host)?;
+    let mut count = left.len();
+    for key in left.iter().filter(|key| !used.contains(key)) {
+        if count <= keep {
+            break;
+        }
+        if remove(directory, key)? {
+            count = count.saturating_sub(1);
+        }
+    }
+    Ok(())
+}
+
+fn keys(directory: &Directory) -> Result<Vec<LayerKey>, LauncherError> {
+    let names = directory.entries()?;
+    let keys = names.iter().filter_map(|name| LayerKey::parse(name).ok());
+    Ok(keys.collect())
+}
+
+/// Each launch sets it.
+fn last_use(directory: &Directory, key: &LayerKey) -> (i64, u64) {
+    statat(directory, key.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+        .map(|stat| (stat.st_mtime, stat.st_mtime_nsec))
+        .unwrap_or_default()
+}
+
+/// The layers that a record names. A record that cannot be read may name any.
+fn used(host: &Host) -> Result<BTreeSet<LayerKey>, LauncherError> {
+    let mut used = BTreeSet::new();
+    for container in host.records().containers()? {
+        if let Some(record) = host.records().read(&container)? {
+            used.extend(record.layers.into_iter().map(|layer| layer.key));
+        }
+    }
+    Ok(used)
+}
+
+/// Unmounts a layer and removes its directory; false when a process of the host is in it.
+fn remove(directory: &Directory, key: &LayerKey) -> Result<bool, LauncherError> {
+    let layer = directory.open(key.as_str())?;
+    if is_mounted(directory, key)? {
+        let path = layer.path_of(MOUNT_POINT);
+        match unmount(&path, UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::BUSY) => return Ok(false),
+            Err(source) => return Err(LauncherError::failed(Step::Unmount, path, source)),
+        }
+    }
+    layer.remove_dir(MOUNT_POINT)?;
+    directory.remove_dir(key.as_str())?;
+    Ok(true)
+}
