@@ -42,6 +42,17 @@ struct State {
     open: HashMap<i64, Entry>,
 }
 
+impl State {
+    /// Why there is nothing with this number.
+    fn missing(&self, handle: i64) -> BridgeError {
+        if (1..=self.last).contains(&handle) {
+            BridgeError::Closed { handle }
+        } else {
+            BridgeError::NoHandle { handle }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     opened: Opened,
@@ -92,8 +103,10 @@ impl Handles {
 
     /// Takes a handle away and wakes who waits for its events. Calls under way go on.
     pub(crate) fn close(&self, handle: i64) -> Result<(), BridgeError> {
-        let entry = self.entry(handle)?;
-        self.lock().open.remove(&handle);
+        let mut state = self.lock();
+        let entry = state.open.remove(&handle);
+        let entry = entry.ok_or_else(|| state.missing(handle))?;
+        drop(state);
         if let Opened::Containers(containers) = &entry.opened {
             containers.close();
         }
@@ -103,11 +116,8 @@ impl Handles {
 
     fn entry(&self, handle: i64) -> Result<Entry, BridgeError> {
         let state = self.lock();
-        match state.open.get(&handle) {
-            Some(entry) => Ok(entry.clone()),
-            None if (1..=state.last).contains(&handle) => Err(BridgeError::Closed { handle }),
-            None => Err(BridgeError::NoHandle { handle }),
-        }
+        let entry = state.open.get(&handle).cloned();
+        entry.ok_or_else(|| state.missing(handle))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
