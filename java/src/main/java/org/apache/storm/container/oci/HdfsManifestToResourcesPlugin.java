@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 
-/** Finds the files a manifest names, in any store the native library reads, for Storm's container manager as for ours. */
+/** Finds the files a manifest names through the native library, for Storm's own container manager as for ours. */
 public class HdfsManifestToResourcesPlugin implements OciManifestToResourcesPluginInterface {
     private NativeImages images;
 

@@ -3,7 +3,7 @@ package org.apache.storm.container.oci;
 import java.io.IOException;
 import java.util.Map;
 
-/** Brings an image's files to this host through the native library's cache, for Storm's container manager as for ours. */
+/** Brings an image's files to this host through the native library, for Storm's own container manager as for ours. */
 public class HdfsOciResourcesLocalizer implements OciResourcesLocalizerInterface {
     private NativeImages images;
 

@@ -77,7 +77,7 @@ class ContainerManagerTest {
         assertEquals(StormNode.PORT + "-" + worker.id, request.path("containerId").asText());
         for (int i = 0; i < node.store.layers.size(); i++) {
             String layer = request.path("layers").path(i).path("path").asText();
-            assertEquals(node.store.localDir().resolve("layers/" + node.store.layers.get(i) + ".sqsh").toString(), layer);
+            assertEquals(node.store.localLayer(i).toString(), layer);
         }
         assertNotEquals(0, onlyExit(worker));
     }
@@ -93,7 +93,7 @@ class ContainerManagerTest {
 
     @Test
     void aBadImageCostsOneCallbackAndNothingElse() throws Exception {
-        node.conf.put(DaemonConfig.STORM_OCI_ALLOWED_IMAGES, List.of(ImageStore.TAG, "storm/none:9", "storm/cut:1"));
+        node.conf.put(DaemonConfig.STORM_OCI_ALLOWED_IMAGES, List.of(ImageStore.TAG, "storm/none:9"));
         NativeRuncLibContainerManager manager = prepared();
         for (Object tag : List.of("storm/none:9", "storm/forbidden:1", "../../etc/passwd", "", "a\u0000b", 7,
             List.of("x"), "half \uD83D")) {
@@ -115,8 +115,8 @@ class ContainerManagerTest {
         StormNode.Worker worker = node.worker();
         manager.launchWorkerProcess(null, null, null, -1, worker.id, null, null, null, worker.exits::add, null);
         assertNotEquals(0, onlyExit(worker));
-        manager.launchWorkerProcess(StormNode.USER, StormNode.TOPOLOGY, image(ImageStore.TAG), StormNode.PORT, worker.id,
-            List.of("java"), null, null, worker.exits::add, new File(directory.toFile(), "not/there"));
+        manager.launchWorkerProcess(StormNode.USER, StormNode.TOPOLOGY, image(ImageStore.TAG), StormNode.PORT,
+            worker.id, List.of("java"), null, null, worker.exits::add, new File(directory.toFile(), "not/there"));
         assertNotEquals(0, onlyExit(worker));
         manager.launchWorkerProcess("no such user", StormNode.TOPOLOGY, image(ImageStore.TAG), 0, worker.id,
             List.of("java"), null, null, null, worker.directory);
@@ -167,7 +167,8 @@ class ContainerManagerTest {
                     manager.cleanup(StormNode.USER, id, port);
                     manager.cleanup(StormNode.USER, id, port);
                     manager.getMemoryUsage(StormNode.USER, id, port);
-                    manager.runProfilingCommand(StormNode.USER, id, List.of("", "1", "jstack"), null, "p", directory.toFile());
+                    manager.runProfilingCommand(
+                        StormNode.USER, id, List.of("", "1", "jstack"), null, "prefix", directory.toFile());
                 }, String.valueOf(id));
             }
             if (id != null) {

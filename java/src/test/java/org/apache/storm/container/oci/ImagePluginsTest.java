@@ -77,7 +77,7 @@ class ImagePluginsTest {
         List<String> layers = localizer.localize(manifestToResources.getLayerResources(manifest));
         assertEquals(2, layers.size());
         for (int i = 0; i < layers.size(); i++) {
-            Path local = store.localDir().resolve("layers").resolve(store.layers.get(i) + ".sqsh");
+            Path local = store.localLayer(i);
             assertEquals(local.toString(), layers.get(i));
             assertArrayEquals(Files.readAllBytes(store.layer(i)), Files.readAllBytes(local));
         }

@@ -31,7 +31,7 @@ final class ImageStore {
         ObjectNode manifestDocument = Json.object()
             .put("schemaVersion", 2)
             .put("mediaType", "application/vnd.docker.distribution.manifest.v2+json");
-        config = publish("config", "",
+        config = publish("config",
             "{\"config\":{\"Env\":[\"PATH=/usr/bin:/bin\"],\"Entrypoint\":null},\"os\":\"linux\"}"
                 .getBytes(StandardCharsets.UTF_8));
         manifestDocument.set("config",
@@ -45,8 +45,9 @@ final class ImageStore {
             layerDescriptors.add(
                 descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", digest, 12345));
         }
-        manifest = publish("manifests", "", Json.text(manifestDocument).getBytes(StandardCharsets.UTF_8));
-        Files.writeString(tagMap(), "# the image of the tests\n" + TAG + ",storm/test:same:" + manifest + "#a comment\n");
+        manifest = publish("manifests", Json.text(manifestDocument).getBytes(StandardCharsets.UTF_8));
+        Files.writeString(tagMap(),
+            "# the image of the tests\n" + TAG + ",storm/test:same:" + manifest + "#a comment\n");
     }
 
     static ImageStore create(Path root) throws IOException {
@@ -59,6 +60,11 @@ final class ImageStore {
 
     Path layer(int index) {
         return store.resolve("layers").resolve(layers.get(index) + ".sqsh");
+    }
+
+    /** Where a layer is once it has been localized. */
+    Path localLayer(int index) {
+        return localDir().resolve("layers").resolve(layers.get(index) + ".sqsh");
     }
 
     Path localDir() {
@@ -78,9 +84,9 @@ final class ImageStore {
         return conf;
     }
 
-    private String publish(String kind, String suffix, byte[] content) throws IOException {
+    private String publish(String kind, byte[] content) throws IOException {
         String digest = digest(content);
-        write(kind, digest + suffix, content);
+        write(kind, digest, content);
         return digest;
     }
 

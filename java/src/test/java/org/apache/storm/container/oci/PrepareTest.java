@@ -61,7 +61,7 @@ class PrepareTest {
         node.conf.put("an.array", new Object[] {1, "two", null});
         node.conf.put("a.class", PrepareTest.class);
         node.conf.put("a.thread", Thread.currentThread());
-        node.conf.put("half.a.pair.in.a.key.of.nobody", Double.NaN);
+        node.conf.put("not.a.number", Double.NaN);
         node.conf.put(DaemonConfig.STORM_CGROUP_MEMORY_ENFORCEMENT_ENABLE, "true");
         NativeRuncLibContainerManager manager = new NativeRuncLibContainerManager();
         manager.prepare(node.conf);

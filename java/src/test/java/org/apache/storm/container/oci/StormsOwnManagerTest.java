@@ -60,9 +60,10 @@ class StormsOwnManagerTest {
         ImageStore store = ImageStore.create(root);
         assertEquals(2, document.path("layers").size());
         for (int i = 0; i < 2; i++) {
-            assertEquals(store.localDir().resolve("layers/" + store.layers.get(i) + ".sqsh").toString(),
+            assertEquals(store.localLayer(i).toString(),
                 document.path("layers").path(i).path("path").asText());
         }
-        assertEquals("PATH=/usr/bin:/bin", document.path("ociRuntimeConfig").path("process").path("env").path(0).asText());
+        JsonNode process = document.path("ociRuntimeConfig").path("process");
+        assertEquals("PATH=/usr/bin:/bin", process.path("env").path(0).asText());
     }
 }
