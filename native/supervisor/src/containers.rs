@@ -17,6 +17,7 @@ use crate::image::Images;
 use crate::installation::Installation;
 use crate::launcher::Launcher;
 use crate::metering::Meter;
+use crate::process;
 use crate::records::Records;
 use crate::reservation::Reservation;
 use crate::watch::Watch;
@@ -94,6 +95,7 @@ impl Containers {
             .as_ref()
             .and_then(|settings| settings.store.clone());
         let images = store.map(|store| problems.note(Images::new(store)));
+        problems.note(process::check_support());
         let uid = Uid::current();
         let account = problems.note(own_account(uid));
         let watch = problems.note(Watch::start(events.clone()));

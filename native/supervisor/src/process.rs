@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use storm_oci_request::{CgroupPath, ProcessRecord};
 
+use crate::error::SupervisorError;
+
 /// The fields of `/proc/<pid>/stat` that matter here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stat {
@@ -65,10 +67,30 @@ fn is_in(pid: u32, cgroup: &CgroupPath) -> bool {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| mentions(&text, cgroup))
 }
 
-/// Reads `<hierarchy>:<controllers>:<path>` lines.
+/// Reads `<hierarchy>:<controllers>:<path>` lines. In a cgroup namespace the paths start at its
+/// root, such as `/../storm/6700-…`.
 fn mentions(text: &str, cgroup: &CgroupPath) -> bool {
+    let path = |line| str::splitn(line, 3, ':').nth(2);
     text.lines()
-        .any(|line| line.splitn(3, ':').nth(2) == Some(cgroup.as_str()))
+        .filter_map(path)
+        .any(|path| path.ends_with(cgroup.as_str()))
+}
+
+/// Checks that this kernel and its `/proc` tell what this module asks for: without it, living
+/// workers would pass for dead.
+pub(crate) fn check_support() -> Result<(), SupervisorError> {
+    pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(|source| {
+        SupervisorError::Kernel {
+            what: "watch processes, which takes Linux 5.3 or later",
+            source: source.into(),
+        }
+    })?;
+    // Pid 1 is another account's; `hidepid` would hide it.
+    fs::read("/proc/1/stat").map_err(|source| SupervisorError::Kernel {
+        what: "look at other accounts' processes: mount `/proc` without `hidepid`",
+        source,
+    })?;
+    Ok(())
 }
 
 /// Whether a process is the first one of a pid namespace below ours.
@@ -138,11 +160,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn this_host_supports_it() {
+        check_support().unwrap();
+    }
+
+    #[test]
     fn cgroups_are_compared_whole() {
         let text = "9:name=systemd:/storm/a\n4:memory:/storm/ab\n0::/storm/a:b\n";
         let path = |text| CgroupPath::parse(text).unwrap();
         assert!(mentions(text, &path("/storm/a")));
         assert!(mentions(text, &path("/storm/ab")));
+        assert!(mentions("0::/../storm/x\n", &path("/storm/x")));
         assert!(!mentions(text, &path("/storm")));
         assert!(!mentions(text, &path("/storm/abc")));
     }

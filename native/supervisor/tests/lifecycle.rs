@@ -1,9 +1,5 @@
 //! Preparing, adopting, killing and cleaning up, with a recorder in the place of the launcher.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod node;
 
