@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use storm_oci_request::{ExitRecord, LaunchRecord};
 
 use crate::mountinfo::{self, Mount};
+use crate::process::Status;
 use crate::{E2eError, Layout, cgroups, files, topology};
 
 /// A container of this run.
@@ -75,6 +76,22 @@ impl Container {
     /// [`E2eError::File`].
     pub fn processes(&self) -> Result<Vec<u32>, E2eError> {
         Ok(cgroups::processes(&self.cgroup())?.into_iter().collect())
+    }
+
+    /// The host's pid of a process that the container knows by `inside`.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn host_pid(&self, inside: u32) -> Result<Option<u32>, E2eError> {
+        let inside = inside.to_string();
+        Ok(self.processes()?.into_iter().find(|pid| {
+            // A process may end between the listing and the look.
+            let status = Status::read(*pid);
+            status.is_ok_and(|status| {
+                status.field("NSpid").split_whitespace().last() == Some(&inside)
+            })
+        }))
     }
 
     /// A file as the container sees it.

@@ -1,7 +1,7 @@
 //! Where a run keeps what it makes.
 //!
 //! ```text
-//! /var/lib/storm-oci-<name>/     removed at the end; root's, as is all above it: the launcher
+//! /var/lib/storm-oci-demo/       removed at the end; root's, as is all above it: the launcher
 //!   prefix/                      insists on that for its configuration
 //!   conf/                        worker-launcher.cfg
 //!   storm/                       storm.home
@@ -10,19 +10,20 @@
 //!   zookeeper/
 //!   images/                      the image store, in Storm's layout
 //!   layers/                      storm.oci.resources.local.dir
-//! /run/storm-oci-<name>/         the launcher's run root
+//! /run/storm-oci-demo/           the launcher's run root
 //! /var/cache/storm-oci/          kept: Storm's jars, layers of the image
 //! <repository>/target/<name>-logs/   kept: the logs of the last run
 //! ```
+//!
+//! The demo and the tests use the same places, one after the other: the launcher has its
+//! configuration's directory compiled in, and one build serves both.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The directories and names of one run. Two runs of different names do not meet.
+/// The directories and names of one run.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// `demo` or `e2e`.
-    pub name: &'static str,
     /// The root of this repository.
     pub repository: PathBuf,
     /// Everything that is removed at the end.
@@ -36,17 +37,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of the run called `name`. `STORM_OCI_CACHE` overrides the cache's place.
+    /// The layout of a run whose logs are kept under `name`. `STORM_OCI_CACHE` overrides the cache's place.
     #[must_use]
-    pub fn new(name: &'static str) -> Self {
+    pub fn new(name: &str) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let repository = repository.canonicalize().unwrap_or(repository);
         let cache = env::var_os("STORM_OCI_CACHE")
             .map_or_else(|| "/var/cache/storm-oci".into(), PathBuf::from);
         Self {
-            name,
-            scratch: format!("/var/lib/storm-oci-{name}").into(),
-            run_root: format!("/run/storm-oci-{name}").into(),
+            scratch: "/var/lib/storm-oci-demo".into(),
+            run_root: "/run/storm-oci-demo".into(),
             cache,
             logs: repository.join("target").join(format!("{name}-logs")),
             repository,
@@ -92,19 +92,19 @@ impl Layout {
     /// The cgroup all containers of this run are below.
     #[must_use]
     pub fn cgroup_parent(&self) -> String {
-        format!("/storm-oci-{}", self.name)
+        "/storm-oci-demo".to_owned()
     }
 
     /// The account of the daemons, and its group, the launcher's.
     #[must_use]
     pub fn daemon_account(&self) -> String {
-        format!("soci-{}", self.name)
+        "soci-demo".to_owned()
     }
 
     /// The account that submits topologies and that workers run as.
     #[must_use]
     pub fn topology_account(&self) -> String {
-        format!("soci-{}-user", self.name)
+        "soci-demo-user".to_owned()
     }
 
     /// Where a file of `storm.log.dir` is found once the run is over.

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -228,7 +228,7 @@ fn keep_logs(layout: &Layout) -> Result<(), E2eError> {
 
 /// Keeps other runs of the same name away until the file is dropped.
 fn lock(layout: &Layout) -> Result<File, E2eError> {
-    let path = Path::new("/run/lock").join(format!("storm-oci-{}", layout.name));
+    let path = PathBuf::from("/run/lock/storm-oci-demo");
     let file = File::create(&path).map_err(|source| E2eError::File {
         verb: "make",
         path: path.clone(),

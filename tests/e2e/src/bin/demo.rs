@@ -109,20 +109,13 @@ fn show_counts(testbed: &mut Testbed) -> Result<Container, E2eError> {
         say::fact(word, count);
     }
     let container = Container::of(&layout, NAME)?;
+    let outside = container.host_pid(report.pid)?;
+    let outside = outside.map_or("?".to_owned(), |pid| pid.to_string());
     say::fact(
         "worker's pid",
-        format!("{} inside, {} outside", report.pid, worker_pid(&container)?),
+        format!("{} inside, {outside} outside", report.pid),
     );
     Ok(container)
-}
-
-/// The host's pid of the worker: the youngest process of its container.
-fn worker_pid(container: &Container) -> Result<u32, E2eError> {
-    Ok(container
-        .processes()?
-        .into_iter()
-        .max()
-        .unwrap_or(container.init))
 }
 
 fn show_container(layout: &Layout, user: &Account, container: &Container) -> Result<(), E2eError> {
@@ -135,7 +128,7 @@ fn show_container(layout: &Layout, user: &Account, container: &Container) -> Res
     let status = Status::read(container.init)?;
     say::fact(
         "uid of its processes",
-        format!("{} ({})", status.field("Uid"), user.name),
+        format!("{} ({})", status.field("Uid").replace('\t', " "), user.name),
     );
     say::fact(
         "groups",
@@ -187,7 +180,9 @@ fn show_container(layout: &Layout, user: &Account, container: &Container) -> Res
         }
     }
     for line in files::read(&container.inside(image::OS_RELEASE))?.lines() {
-        say::fact("os-release of the image", line);
+        if line.starts_with("PRETTY_NAME=") || line == image::VARIANT {
+            say::fact("os-release inside", line);
+        }
     }
     let deleted = !container.inside(image::WHITEOUT).exists();
     say::fact(
