@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.utils.ReflectionUtils;
 import org.slf4j.Logger;
@@ -75,9 +76,9 @@ final class ImagePlugins {
     /**
      * Makes and initialises the classes, if one of them is not ours.
      *
-     * @param problems gets one line for each class that cannot be used
+     * @param problems gets what is wrong, each problem once
      */
-    void load(List<String> problems) {
+    void load(Set<String> problems) {
         if (!custom()) {
             return;
         }
@@ -99,10 +100,13 @@ final class ImagePlugins {
         void load(String className) throws IOException;
     }
 
-    private static void load(String key, String className, List<String> problems, Loading loading) {
+    private static void load(String key, String className, Set<String> problems, Loading loading) {
         LOG.info("{} is {}", key, className);
         try {
             loading.load(className);
+        } catch (OciNativeException e) {
+            // Of our own classes; they share one store and fail alike.
+            problems.add(e.getMessage());
         } catch (IOException | RuntimeException | LinkageError e) {
             problems.add("cannot use class `" + className + "` of `" + key + "`: " + reason(e));
         }

@@ -4,11 +4,12 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.File;
 import java.io.IOException;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import org.apache.storm.Config;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.daemon.supervisor.ExitCodeCallback;
@@ -50,7 +51,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
     @Override
     public void prepare(Map<String, Object> conf) throws IOException {
         this.conf = conf;
-        List<String> problems = new ArrayList<>();
+        Set<String> problems = new LinkedHashSet<>();
         plugins = new ImagePlugins(conf);
         plugins.load(problems);
         long opened;

@@ -165,6 +165,7 @@ class CustomPluginsTest {
     void aClassThatCannotBeUsedFailsPrepareWithEveryReason() throws IOException {
         node.conf.put(DaemonConfig.STORM_OCI_IMAGE_TAG_TO_MANIFEST_PLUGIN, "no.such.Plugin");
         node.conf.put(DaemonConfig.STORM_OCI_RESOURCES_LOCALIZER, name(OneManifest.class));
+        node.conf.put(DaemonConfig.STORM_OCI_IMAGE_HDFS_TOPLEVEL_DIR, "gopher://host/containers");
         node.conf.put(Config.SUPERVISOR_WORKER_LAUNCHER, "/no/such/launcher");
         OciNativeException thrown = assertThrows(OciNativeException.class,
             () -> new NativeRuncLibContainerManager().prepare(node.conf));
@@ -174,5 +175,8 @@ class CustomPluginsTest {
         assertTrue(thrown.getMessage().contains("cannot use class `" + name(OneManifest.class) + "` of `"
             + DaemonConfig.STORM_OCI_RESOURCES_LOCALIZER + "`: java.lang.ClassCastException"), thrown.getMessage());
         assertTrue(thrown.getMessage().contains("/no/such/launcher"), thrown.getMessage());
+        // Of the store that our class for the third key needs.
+        assertEquals(1, thrown.getMessage().lines().filter(line -> line.contains("gopher")).count(),
+            thrown.getMessage());
     }
 }
