@@ -4,11 +4,12 @@
 mod fixture;
 
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fixture::{CONFIG, Fixture, LAYER, MANIFEST, TAG, Watch, names, tag};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 use storm_oci_store::{Digest, ErrorKind, ImageStore, Location, Object, ResourceKind, StoreError};
 use tracing::field::{Field, Visit};
@@ -164,8 +165,21 @@ async fn a_caller_that_gives_up_leaves_the_look_to_the_next() {
     settings.refresh_interval = Duration::from_secs(60);
     let store = ImageStore::open(settings).unwrap();
     let wanted = tag(TAG);
-    let given_up = tokio::time::timeout(Duration::ZERO, store.resolve(&wanted)).await;
+
+    // A store that does not answer: a pipe cannot be opened until somebody writes to it.
+    let (map, aside) = (fixture.tag_map(), fixture.top().join("aside"));
+    fs::rename(&map, &aside).unwrap();
+    mknodat(CWD, &map, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let limit = Duration::from_millis(50);
+    let given_up = tokio::time::timeout(limit, store.resolve(&wanted)).await;
     assert!(given_up.is_err(), "it did not ask the store");
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&map)
+        .unwrap();
+
+    fs::rename(&aside, &map).unwrap();
     assert_eq!(store.resolve(&wanted).await.unwrap(), digest);
 }
 
