@@ -35,8 +35,13 @@ fn supervisors_image() -> (Fixture, LayerDescriptor) {
     fs::set_permissions(&root, Permissions::from_mode(0o755)).unwrap();
     fs::create_dir_all(fixture.local()).unwrap();
     chown(fixture.local(), Some(SUPERVISOR), Some(SUPERVISOR)).unwrap();
-    // The build's own directory may be closed to other accounts.
-    fs::copy(example(), root.join("localize")).unwrap();
+    // The build's own directory may be closed to other accounts. Another process copies: a test
+    // that forks meanwhile would keep the program open for writing, and it could not be run.
+    let copied = Command::new("cp")
+        .arg(example())
+        .arg(root.join("localize"))
+        .status();
+    assert!(copied.unwrap().success());
     (fixture, layer)
 }
 
