@@ -1,0 +1,216 @@
+//! The topology's user exchanges what a verb is about to touch, while it runs.
+//!
+//! Each test tries many times; [`TRIES`] calls of the launcher against a thread that does nothing
+//! but exchange. Victims are trees of another user and of root, made by the test.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests set scenes by path, in their own mount namespace"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use support::tree::listing;
+use support::{Host, OTHER_USER, SUPERVISOR, USER};
+
+/// Calls of the launcher in each race.
+const TRIES: u32 = 300;
+
+/// Runs `call` [`TRIES`] times while another thread runs `attack` over and over.
+fn race(attack: impl Fn() + Sync, mut call: impl FnMut()) {
+    let (stop, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                attack();
+                exchanges.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..TRIES {
+            call();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(
+        exchanges.into_inner() > u64::from(TRIES),
+        "no race took place"
+    );
+}
+
+fn exchange(one: &Path, other: &Path) {
+    // Fails while a verb removes one of them; the next turn tries again.
+    let _missed = renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE);
+}
+
+/// A tree of `OTHER_USER`'s outside of Storm's.
+fn victim(host: &Host) -> PathBuf {
+    let tree = Path::new("/mnt/home/victim").to_owned();
+    host.directory(&tree, Some(OTHER_USER), 0o755);
+    for number in 0..20 {
+        let file = tree.join(number.to_string());
+        host.file(&file, Some(OTHER_USER), 0o600, "precious");
+    }
+    tree
+}
+
+/// A worker's directory of the user's, with something in it to exchange.
+fn worker(host: &Host) -> PathBuf {
+    let top = host.storm().join("workers/one");
+    host.directory(&top, Some(USER), 0o755);
+    top
+}
+
+/// Fills `top/name` as the user.
+fn fill(top: &Path, name: &str) {
+    let directory = top.join(name);
+    let _exists = fs::create_dir(&directory);
+    for number in 0..20 {
+        let file = directory.join(number.to_string());
+        if fs::write(&file, "").is_ok() {
+            let _gone = chown(&file, Some(USER.uid), Some(USER.gid));
+        }
+    }
+    let _gone = chown(&directory, Some(USER.uid), Some(USER.gid));
+}
+
+#[test]
+fn cve_2021_44730_a_directory_exchanged_for_a_link_while_it_is_given_away() {
+    let host = Host::new();
+    let (tree, top) = (victim(&host), worker(&host));
+    let before = listing(&tree);
+    fill(&top, "sub");
+    host.link(tree.to_str().unwrap(), top.join("link"), Some(USER));
+    race(
+        || exchange(&top.join("sub"), &top.join("link")),
+        || {
+            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
+                .expect_success();
+            assert_eq!(listing(&tree), before);
+        },
+    );
+}
+
+#[test]
+fn cve_2022_3328_a_directory_exchanged_for_a_link_while_it_is_removed() {
+    let host = Host::new();
+    let (tree, top) = (victim(&host), worker(&host));
+    let before = listing(&tree);
+    race(
+        || exchange(&top.join("sub"), &top.join("link")),
+        || {
+            fill(&top, "sub");
+            if !top.join("link").is_symlink() {
+                let _exists = std::os::unix::fs::symlink(&tree, top.join("link"));
+            }
+            let outcome = host.call(&[USER.name, "rmr", top.join("sub").to_str().unwrap()]);
+            assert!(matches!(outcome.code, Some(0 | 255)), "{outcome:?}");
+            assert_eq!(listing(&tree), before);
+        },
+    );
+}
+
+#[test]
+fn a_directory_on_the_way_exchanged_for_a_link() {
+    let host = Host::new();
+    let (tree, top) = (victim(&host), worker(&host));
+    fs::create_dir(tree.join("inner")).unwrap();
+    fs::write(tree.join("inner/file"), "precious").unwrap();
+    chown(tree.join("inner"), Some(USER.uid), Some(USER.gid)).unwrap();
+    chown(tree.join("inner/file"), Some(USER.uid), Some(USER.gid)).unwrap();
+    let before = listing(&tree);
+    host.directory(top.join("way"), Some(USER), 0o755);
+    host.link(tree.to_str().unwrap(), top.join("link"), Some(USER));
+    let target = top.join("way/inner");
+    race(
+        || exchange(&top.join("way"), &top.join("link")),
+        || {
+            for verb in ["artifacts-dir", "rmr"] {
+                let outcome = host.call(&[USER.name, verb, target.to_str().unwrap()]);
+                assert!(matches!(outcome.code, Some(0 | 21 | 255)), "{outcome:?}");
+                assert_eq!(listing(&tree), before, "{verb}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_file_exchanged_for_a_hard_link_of_anothers() {
+    let host = Host::new();
+    let (tree, top) = (victim(&host), worker(&host));
+    let before = listing(&tree);
+    host.file(top.join("own"), Some(USER), 0o644, "");
+    fs::hard_link(tree.join("7"), top.join("linked")).unwrap();
+    race(
+        || exchange(&top.join("own"), &top.join("linked")),
+        || {
+            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
+                .expect_success();
+            assert_eq!(listing(&tree), before);
+        },
+    );
+}
+
+/// A directory moved out of the tree while the launcher is far below it must not take the
+/// launcher along: `..` leads elsewhere then.
+#[test]
+fn a_deep_directory_moved_away_does_not_lead_out_of_the_tree() {
+    const LEVELS: usize = 80;
+    let host = Host::new();
+    let (tree, top) = (victim(&host), worker(&host));
+    host.directory(tree.join("open"), Some(OTHER_USER), 0o777);
+    let before = listing(&tree);
+    let grow = || {
+        let mut path = top.join("deep");
+        for _ in 0..LEVELS {
+            let _exists = fs::create_dir(&path);
+            let _gone = chown(&path, Some(USER.uid), Some(USER.gid));
+            path.push("d");
+        }
+    };
+    grow();
+    let middle = top.join(format!("deep{}", "/d".repeat(LEVELS / 4)));
+    let outside = tree.join("open/moved");
+    race(
+        || {
+            if fs::rename(&middle, &outside).is_ok() {
+                fs::rename(&outside, &middle)
+                    .or_else(|_| fs::remove_dir_all(&outside))
+                    .unwrap();
+            }
+        },
+        || {
+            for verb in ["artifacts-dir", "rmr"] {
+                let outcome = host.call(&[USER.name, verb, top.join("deep").to_str().unwrap()]);
+                assert!(matches!(outcome.code, Some(0 | 21 | 255)), "{outcome:?}");
+            }
+            grow();
+        },
+    );
+    let _moved = fs::remove_dir_all(&outside);
+    assert_eq!(listing(&tree), before);
+}
+
+/// What the supervisor's other threads write meanwhile must not stop a verb either.
+#[test]
+fn the_supervisors_own_writers_are_no_trouble() {
+    let host = Host::new();
+    let top = worker(&host);
+    race(
+        || {
+            let (fresh, named) = (top.join("blob.tmp"), top.join("blob"));
+            fs::write(&fresh, "").unwrap();
+            chown(&fresh, Some(SUPERVISOR.uid), Some(SUPERVISOR.gid)).unwrap();
+            fs::rename(&fresh, &named).unwrap();
+            fs::remove_file(&named).unwrap();
+        },
+        || {
+            host.call(&[USER.name, "code-dir", top.to_str().unwrap()])
+                .expect_success();
+        },
+    );
+}
