@@ -45,7 +45,10 @@ impl BadImages {
         let mut bad = |name: &'static str, said: &[&str]| {
             let tag = format!("storm/{name}:1");
             let mut said: Vec<String> = said.iter().map(|&word| word.to_owned()).collect();
-            said.push("cannot ".to_owned());
+            said.extend([
+                "cannot launch worker".to_owned(),
+                format!("topology {name}-"),
+            ]);
             all.push(BadImage {
                 name,
                 tag: tag.clone(),

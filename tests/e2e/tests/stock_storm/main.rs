@@ -108,6 +108,11 @@ fn checks(
         );
     }
     verdicts.check("a_repaired_layer_is_fetched_again", repaired(testbed, bad));
+    let discarded = ["discarded 1 local layer", TRUNCATED].map(str::to_owned);
+    verdicts.check(
+        "only_the_refused_layer_is_discarded",
+        said(&layout, 0, &discarded).map(|_| ()),
+    );
     let names: Vec<&str> = bad.all.iter().map(|image| image.name).collect();
     topology::kill(&layout, &user, &names)?;
     verdicts.check(
@@ -190,10 +195,15 @@ fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
     topology::report(&layout, LATER, 1, || testbed.check())?;
     let container = Container::of(&layout, LATER)?;
     containment::mounted_nothing(&container)?;
-    said(&layout, start, &[container.id(), "fetched 0".to_owned()]).map(|_| ())
+    said(
+        &layout,
+        start,
+        &[container.id(), "0 fetched, 0 mounted".to_owned()],
+    )
+    .map(|_| ())
 }
 
-/// Submits a topology that must be refused, waits for the words, and kills it.
+/// Submits a topology that must be refused, and waits for the words.
 fn refused(
     testbed: &mut Testbed,
     name: &str,
@@ -203,7 +213,9 @@ fn refused(
     let layout = testbed.layout.clone();
     let start = files::read(&layout.supervisor_log())?.len();
     topology::submit(&layout, &testbed.user, &[(name, "")])?;
-    let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    words.push("cannot launch worker".to_owned());
+    words.push(format!("topology {name}-"));
     let outcome = said(&layout, start, &words);
     unharmed(testbed, supervisor)?;
     outcome.map(|_| ())
@@ -213,12 +225,7 @@ fn banned(testbed: &mut Testbed, supervisor: Option<u32>) -> Result<(), E2eError
     let layout = testbed.layout.clone();
     let user = testbed.user.clone();
     install::write_launcher_conf(&layout, &[&user.name])?;
-    let outcome = refused(
-        testbed,
-        "banned",
-        &[&user.name, "cannot ", "banned"],
-        supervisor,
-    );
+    let outcome = refused(testbed, "banned", &[&user.name, "banned.users"], supervisor);
     install::write_launcher_conf(&layout, &[])?;
     topology::kill(&layout, &user, &["banned"])?;
     outcome
@@ -237,7 +244,7 @@ fn unmounted(
         .cloned()
         .unwrap_or_default();
     files::remove_tree(mount.as_ref())?;
-    let words = [mount.as_str(), "cannot ", "storm.oci.readonly.bindmounts"];
+    let words = [mount.as_str(), "storm.oci.readonly.bindmounts"];
     let outcome = refused(testbed, "no-source", &words, supervisor);
     files::make_dir(mount.as_ref())?;
     topology::kill(&layout, &user, &["no-source"])?;
