@@ -1,22 +1,25 @@
 //! What Storm's configuration says about containers: every `storm.oci.*` key, Storm's defaults,
 //! and what must not contradict.
 
+mod images;
+mod numa;
 mod reader;
+mod store;
 
-use std::collections::HashMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde_json::{Map, Value};
-use storm_oci_request::{CgroupPath, CpuList, HostPath, Seccomp};
-use storm_oci_store::{Location, StoreSettings};
+use storm_oci_request::{CgroupPath, HostPath, Seccomp};
+use storm_oci_store::StoreSettings;
 use tracing::warn;
 
 use crate::documents::PrepareDocument;
 use crate::error::SupervisorError;
-use reader::{Reader, number, whole};
+pub(crate) use images::AllowedImages;
+pub(crate) use numa::NumaZones;
+use reader::Reader;
+pub(crate) use store::store_settings;
+use store::{read_store, require_tag_map};
 
 /// The names of the settings.
 pub(crate) mod keys {
@@ -53,14 +56,6 @@ const DEFAULT_CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const DEFAULT_CGROUP_PARENT: &str = "/storm";
 const DEFAULT_NSCD_DIR: &str = "/var/run/nscd";
 const DEFAULT_LAYERS_TO_KEEP: u32 = 100;
-const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
-const DEFAULT_MANIFESTS_TO_CACHE: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not 0");
-
-/// Where localized files go below `<storm.local.dir>/supervisor`.
-const RESOURCES: &str = "oci-resources";
-
-/// The entry of `storm.oci.allowed.images` that allows every image.
-const ANY_IMAGE: &str = "*";
 
 /// The configuration of one supervisor, checked.
 #[derive(Debug)]
@@ -138,183 +133,6 @@ impl Settings {
             Some(settings) if reader.problems.is_empty() => Ok(settings),
             _ => Err(std::mem::take(&mut reader.problems)),
         }
-    }
-}
-
-/// The images that may run.
-#[derive(Debug, Default)]
-pub(crate) struct AllowedImages {
-    list: Vec<String>,
-    default: Option<String>,
-}
-
-impl AllowedImages {
-    fn read(reader: &mut Reader<'_>) -> Self {
-        let list = reader.strings(keys::ALLOWED_IMAGES);
-        let default = reader.string(keys::IMAGE);
-        let images = Self { list, default };
-        if reader.value(keys::ALLOWED_IMAGES).is_none() {
-            reader.problems.push(SupervisorError::SettingMissing {
-                key: keys::ALLOWED_IMAGES,
-                why: "no image may run without it",
-            });
-        } else if let Some(default) = images.default.as_deref()
-            && !images.allows(default)
-        {
-            reader.problems.push(SupervisorError::SettingsContradict {
-                key: keys::IMAGE,
-                value: default.to_owned(),
-                other: keys::ALLOWED_IMAGES,
-                other_value: images.list.join(", "),
-            });
-        }
-        if reader.value(keys::IMAGE).is_none() {
-            reader.problems.push(SupervisorError::SettingMissing {
-                key: keys::IMAGE,
-                why: "topologies that name no image get it",
-            });
-        }
-        images
-    }
-
-    /// The tag to run: the topology's, else the default one, if it is allowed.
-    pub(crate) fn choose(&self, asked: Option<&str>) -> Result<String, SupervisorError> {
-        let tag = asked
-            .or(self.default.as_deref())
-            .ok_or(SupervisorError::ImageUnset)?;
-        if self.allows(tag) {
-            return Ok(tag.to_owned());
-        }
-        Err(SupervisorError::ImageNotAllowed {
-            tag: crate::text::shown(tag),
-            allowed: self.list.join(", "),
-        })
-    }
-
-    fn allows(&self, tag: &str) -> bool {
-        self.list
-            .iter()
-            .any(|allowed| allowed == ANY_IMAGE || allowed == tag)
-    }
-}
-
-/// The processors of each NUMA zone.
-#[derive(Debug, Default)]
-pub(crate) struct NumaZones(HashMap<String, CpuList>);
-
-impl NumaZones {
-    fn read(reader: &mut Reader<'_>) -> Self {
-        const EXPECTED: &str =
-            "a map of zone ids to maps whose `numa.cores` is a list of core numbers";
-        let Some(value) = reader.value(keys::NUMA_META) else {
-            return Self::default();
-        };
-        let zones = value.as_object().and_then(|zones| {
-            zones
-                .iter()
-                .map(|(id, zone)| Some((id.clone(), cores(zone)?)))
-                .collect()
-        });
-        zones
-            .or_else(|| reader.wrong(keys::NUMA_META, value, EXPECTED))
-            .map(Self)
-            .unwrap_or_default()
-    }
-
-    /// The processors of a zone.
-    pub(crate) fn cores(&self, zone: &str) -> Option<&CpuList> {
-        self.0.get(zone)
-    }
-}
-
-fn cores(zone: &Value) -> Option<CpuList> {
-    let cores = zone.get("numa.cores")?.as_array()?;
-    let numbers: Option<Vec<String>> = cores
-        .iter()
-        .map(|core| {
-            let core = number(core).filter(|core| core.fract() == 0.0)?;
-            Some(whole(core)?.to_string())
-        })
-        .collect();
-    CpuList::parse(&numbers?.join(","))
-}
-
-/// The settings of the store alone, for Storm's plugin interfaces.
-pub(crate) fn store_settings(
-    conf: &Map<String, Value>,
-) -> Result<StoreSettings, Vec<SupervisorError>> {
-    let mut reader = Reader::new(conf);
-    let supervisor = match reader.value(keys::RESOURCES_DIR) {
-        Some(_) => None,
-        None => reader
-            .path(keys::LOCAL_DIR)
-            .and_then(|path| below(&path, "supervisor")),
-    };
-    let settings = read_store(&mut reader, supervisor.as_ref());
-    match settings {
-        Some(settings) if reader.problems.is_empty() => Ok(settings),
-        _ => Err(reader.problems),
-    }
-}
-
-fn read_store(
-    reader: &mut Reader<'_>,
-    supervisor_local_dir: Option<&HostPath>,
-) -> Option<StoreSettings> {
-    let top_level = reader.location(keys::TOP_LEVEL);
-    if reader.value(keys::TOP_LEVEL).is_none() {
-        reader.problems.push(SupervisorError::SettingMissing {
-            key: keys::TOP_LEVEL,
-            why: "images come from there",
-        });
-    }
-    let remote_tag_map: Option<Location> = reader.location(keys::REMOTE_TAG_MAP);
-    let local_tag_map = reader.path(keys::LOCAL_TAG_MAP);
-    let refresh_interval = reader
-        .whole(keys::REFRESH_SECS, "a whole number of seconds")
-        .map_or(DEFAULT_REFRESH, Duration::from_secs);
-    let manifests_to_cache = reader
-        .whole::<NonZeroUsizeFromI64>(keys::MANIFESTS_TO_CACHE, "a whole number of at least 1")
-        .map_or(DEFAULT_MANIFESTS_TO_CACHE, |number| number.0);
-    let local_dir = match reader.value(keys::RESOURCES_DIR) {
-        Some(_) => reader.path(keys::RESOURCES_DIR),
-        None => supervisor_local_dir.and_then(|path| below(path, RESOURCES)),
-    };
-    if local_dir.is_none() && reader.value(keys::RESOURCES_DIR).is_none() {
-        reader.problems.push(SupervisorError::SettingMissing {
-            key: keys::RESOURCES_DIR,
-            why: "`storm.local.dir`, below which it lies by default, is not set either",
-        });
-    }
-    Some(StoreSettings {
-        top_level: top_level?,
-        local_tag_map: local_tag_map.map(|path| PathBuf::from(path.as_str())),
-        remote_tag_map,
-        refresh_interval,
-        manifests_to_cache,
-        local_dir: PathBuf::from(local_dir?.as_str()),
-    })
-}
-
-/// A count of at least one.
-struct NonZeroUsizeFromI64(NonZeroUsize);
-
-impl TryFrom<i64> for NonZeroUsizeFromI64 {
-    type Error = std::num::TryFromIntError;
-
-    fn try_from(number: i64) -> Result<Self, Self::Error> {
-        let number = usize::try_from(number)?;
-        NonZeroUsize::try_from(number).map(Self)
-    }
-}
-
-fn require_tag_map(reader: &mut Reader<'_>) {
-    let set = |key| reader.value(key).is_some();
-    if !set(keys::LOCAL_TAG_MAP) && !set(keys::REMOTE_TAG_MAP) {
-        reader.problems.push(SupervisorError::SettingMissing {
-            key: keys::REMOTE_TAG_MAP,
-            why: "nothing tells which image a tag is; `…local.hash.file` would do too",
-        });
     }
 }
 
@@ -416,10 +234,6 @@ fn named_path(reader: &mut Reader<'_>, key: &'static str, text: &str) -> Option<
             None
         }
     }
-}
-
-fn below(path: &HostPath, name: &str) -> Option<HostPath> {
-    HostPath::parse(&format!("{}/{name}", path.as_str().trim_end_matches('/'))).ok()
 }
 
 #[cfg(test)]

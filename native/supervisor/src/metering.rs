@@ -193,14 +193,14 @@ impl OpenFile {
         }
     }
 
-    /// Reads the file anew: the kernel writes it afresh for each read from the start.
+    /// Reads the file anew: the kernel writes it afresh for each read from the start. As it gives
+    /// whatever fits, less than asked for is the end; asking again would write it afresh once more.
     fn read(&self) -> Result<String, SupervisorError> {
         let mut text = Vec::with_capacity(STAT_BYTES);
         let mut piece = [0_u8; STAT_BYTES];
         loop {
             let offset = u64::try_from(text.len()).unwrap_or(u64::MAX);
             let read = match self.file.read_at(&mut piece, offset) {
-                Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
@@ -210,7 +210,10 @@ impl OpenFile {
                     });
                 }
             };
-            text.extend(piece.iter().take(read));
+            text.extend_from_slice(piece.get(..read).unwrap_or_default());
+            if read < piece.len() {
+                break;
+            }
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
@@ -252,10 +255,9 @@ fn available_kib(meminfo: &str) -> Option<u64> {
 
 /// The number after `name` in a file of `name number …` lines.
 fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next()? == name).then(|| words.next()?.parse().ok())?
-    })
+    let rest = |line| str::strip_prefix(line, name)?.strip_prefix(' ');
+    let value = text.lines().find_map(rest)?;
+    value.split_whitespace().next()?.parse().ok()
 }
 
 fn number(text: &str, what: &'static str, path: &Path) -> Result<u64, SupervisorError> {

@@ -1,0 +1,103 @@
+//! Where images come from and where they are kept.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use storm_oci_request::HostPath;
+use storm_oci_store::StoreSettings;
+
+use super::keys;
+use super::reader::Reader;
+use crate::error::SupervisorError;
+
+/// Storm's defaults.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
+const DEFAULT_MANIFESTS_TO_CACHE: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not 0");
+
+/// Where localized files go below `<storm.local.dir>/supervisor`.
+const RESOURCES: &str = "oci-resources";
+
+/// The settings of the store alone, for Storm's plugin interfaces.
+pub(crate) fn store_settings(
+    conf: &Map<String, Value>,
+) -> Result<StoreSettings, Vec<SupervisorError>> {
+    let mut reader = Reader::new(conf);
+    let supervisor = match reader.value(keys::RESOURCES_DIR) {
+        Some(_) => None,
+        None => reader
+            .path(keys::LOCAL_DIR)
+            .and_then(|path| below(&path, "supervisor")),
+    };
+    let settings = read_store(&mut reader, supervisor.as_ref());
+    match settings {
+        Some(settings) if reader.problems.is_empty() => Ok(settings),
+        _ => Err(reader.problems),
+    }
+}
+
+pub(super) fn read_store(
+    reader: &mut Reader<'_>,
+    supervisor_local_dir: Option<&HostPath>,
+) -> Option<StoreSettings> {
+    let top_level = reader.location(keys::TOP_LEVEL);
+    if reader.value(keys::TOP_LEVEL).is_none() {
+        reader.problems.push(SupervisorError::SettingMissing {
+            key: keys::TOP_LEVEL,
+            why: "images come from there",
+        });
+    }
+    let remote_tag_map = reader.location(keys::REMOTE_TAG_MAP);
+    let local_tag_map = reader.path(keys::LOCAL_TAG_MAP);
+    let refresh_interval = reader
+        .whole(keys::REFRESH_SECS, "a whole number of seconds")
+        .map_or(DEFAULT_REFRESH, Duration::from_secs);
+    let manifests_to_cache = reader
+        .whole::<NonZeroUsizeFromI64>(keys::MANIFESTS_TO_CACHE, "a whole number of at least 1")
+        .map_or(DEFAULT_MANIFESTS_TO_CACHE, |number| number.0);
+    let local_dir = match reader.value(keys::RESOURCES_DIR) {
+        Some(_) => reader.path(keys::RESOURCES_DIR),
+        None => supervisor_local_dir.and_then(|path| below(path, RESOURCES)),
+    };
+    if local_dir.is_none() && reader.value(keys::RESOURCES_DIR).is_none() {
+        reader.problems.push(SupervisorError::SettingMissing {
+            key: keys::RESOURCES_DIR,
+            why: "`storm.local.dir`, below which it lies by default, is not set either",
+        });
+    }
+    Some(StoreSettings {
+        top_level: top_level?,
+        local_tag_map: local_tag_map.map(|path| PathBuf::from(path.as_str())),
+        remote_tag_map,
+        refresh_interval,
+        manifests_to_cache,
+        local_dir: PathBuf::from(local_dir?.as_str()),
+    })
+}
+
+/// A count of at least one.
+struct NonZeroUsizeFromI64(NonZeroUsize);
+
+impl TryFrom<i64> for NonZeroUsizeFromI64 {
+    type Error = std::num::TryFromIntError;
+
+    fn try_from(number: i64) -> Result<Self, Self::Error> {
+        let number = usize::try_from(number)?;
+        NonZeroUsize::try_from(number).map(Self)
+    }
+}
+
+pub(super) fn require_tag_map(reader: &mut Reader<'_>) {
+    let set = |key| reader.value(key).is_some();
+    if !set(keys::LOCAL_TAG_MAP) && !set(keys::REMOTE_TAG_MAP) {
+        reader.problems.push(SupervisorError::SettingMissing {
+            key: keys::REMOTE_TAG_MAP,
+            why: "nothing tells which image a tag is; `…local.hash.file` would do too",
+        });
+    }
+}
+
+fn below(path: &HostPath, name: &str) -> Option<HostPath> {
+    HostPath::parse(&format!("{}/{name}", path.as_str().trim_end_matches('/'))).ok()
+}
