@@ -121,23 +121,21 @@ impl Hierarchies {
     }
 
     /// Removes the cgroup, and what is below it, from every hierarchy. Its parent stays.
+    ///
+    /// A process that was killed leaves its hierarchies one by one, and one that was being moved
+    /// in may still arrive: so a busy cgroup is emptied and tried again, for a limited time.
     pub(crate) fn remove(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
-        let Some((parent, name)) = cgroup.relative().rsplit_once('/') else {
-            return Err(LauncherError::refused(
-                Step::Cgroup,
-                cgroup.as_str(),
-                "it is no container's",
-            ));
-        };
+        let start = Instant::now();
         for hierarchy in &self.0 {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let removed = match openat(&hierarchy.root, parent, flags, Mode::empty()) {
-                Ok(parent) => remove_tree(&parent, name),
-                Err(source) => Err(source),
-            };
-            match removed {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(source) => return Err(hierarchy.failed(cgroup, source)),
+            loop {
+                match hierarchy.remove(cgroup) {
+                    Ok(()) | Err(Errno::NOENT) => break,
+                    Err(Errno::BUSY) if start.elapsed() < KILL_LIMIT => {
+                        self.kill(cgroup)?;
+                        std::thread::sleep(KILL_PAUSE);
+                    }
+                    Err(source) => return Err(hierarchy.failed(cgroup, source)),
+                }
             }
         }
         Ok(())
@@ -235,6 +233,15 @@ impl Hierarchy {
         }
     }
 
+    fn remove(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
+        let Some((parent, name)) = cgroup.relative().rsplit_once('/') else {
+            // No container's: theirs lie below a parent.
+            return Err(Errno::INVAL);
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        remove_tree(&openat(&self.root, parent, flags, Mode::empty())?, name)
+    }
+
     fn enter(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
         let mut path = String::new();
         for component in cgroup.relative().split('/') {
@@ -255,7 +262,7 @@ impl Hierarchy {
 
 /// Kills a process unless it is no longer in the cgroup.
 fn kill_in(pid: u32, cgroup: &CgroupPath) -> Result<(), Errno> {
-    let Some(held) = HeldProcess::open(pid)? else {
+    let Some(held) = HeldProcess::find(pid)? else {
         return Ok(());
     };
     if !held.is_in(cgroup)? {

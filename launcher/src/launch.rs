@@ -15,6 +15,7 @@ use crate::phases::Phases;
 use crate::process::HeldProcess;
 use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
+use crate::rootfs::HostNamespace;
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
 use crate::worker_files::{self, OutputFiles};
@@ -81,7 +82,7 @@ fn attempt(
     let container = &launch.request.container_id;
     let outside = rootfs::enter_private_namespace();
     let outcome = match &outside {
-        Ok(_) => steps(launch, record, phases, means),
+        Ok(outside) => steps(launch, record, phases, means, outside),
         Err(_) => Ok(()),
     };
     match (outside, outcome) {
@@ -106,6 +107,7 @@ fn steps(
     mut record: LaunchRecord,
     mut phases: Phases,
     means: &Means<'_>,
+    outside: &HostNamespace,
 ) -> Result<(), LauncherError> {
     let Launch {
         caller,
@@ -137,6 +139,7 @@ fn steps(
         return Err(lost(container, rustix::io::Errno::SRCH));
     };
     monitor::announce(means.line, pid, &host.hierarchies, &cgroup)?;
+    rootfs::restrict_root(outside, &init)?;
     read_back::check(&init, account, request, &host.hierarchies, &cgroup)?;
     phases.done("read back");
     write_for_people(launch, pid, &bundle);
@@ -154,7 +157,7 @@ fn find_init(
     let container = &launch.request.container_id;
     let cgroup = launch.host.cgroup_of(container);
     let held = match runc::read_pid(directory)? {
-        Some(pid) => HeldProcess::open(pid).map_err(|source| lost(container, source))?,
+        Some(pid) => HeldProcess::find(pid).map_err(|source| lost(container, source))?,
         None => None,
     };
     let held = held.ok_or_else(|| lost(container, rustix::io::Errno::SRCH))?;

@@ -22,7 +22,7 @@ pub(crate) struct HeldProcess {
 
 impl HeldProcess {
     /// Takes hold of the process that has this pid now; `None` when there is none.
-    pub(crate) fn open(pid: u32) -> Result<Option<Self>, Errno> {
+    pub(crate) fn find(pid: u32) -> Result<Option<Self>, Errno> {
         let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
@@ -50,7 +50,7 @@ impl HeldProcess {
 
     /// Takes hold of a recorded process; `None` when it is gone or its pid is another's now.
     pub(crate) fn recorded(record: &ProcessRecord) -> Result<Option<Self>, Errno> {
-        let Some(held) = Self::open(record.pid)? else {
+        let Some(held) = Self::find(record.pid)? else {
             return Ok(None);
         };
         let same = held
@@ -59,15 +59,25 @@ impl HeldProcess {
         Ok(same.then_some(held))
     }
 
-    /// A file of `/proc/<pid>`; `None` when the process is gone.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Errno> {
+    /// Opens a file of `/proc/<pid>`; `None` when the process has ended.
+    pub(crate) fn open(&self, name: &str) -> Result<Option<OwnedFd>, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let content = openat(&self.directory, name, flags, Mode::empty())
-            .and_then(|file| read_at_most(&file, MAX_BYTES));
-        match content {
+        match openat(&self.directory, name, flags, Mode::empty()) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+            Err(source) => Err(source),
+        }
+    }
+
+    /// The content of a file of `/proc/<pid>`; `None` when the process is gone.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Errno> {
+        let Some(file) = self.open(name)? else {
+            return Ok(None);
+        };
+        match read_at_most(&file, MAX_BYTES) {
             Ok(Some(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Ok(None) => Err(Errno::FBIG),
-            Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+            Err(Errno::SRCH) => Ok(None),
             Err(source) => Err(source),
         }
     }
@@ -158,12 +168,12 @@ mod tests {
 
     #[test]
     fn a_process_is_itself_until_it_ends() {
-        let own = HeldProcess::open(std::process::id()).unwrap().unwrap();
+        let own = HeldProcess::find(std::process::id()).unwrap().unwrap();
         let mut record = own.record().unwrap().unwrap();
         assert!(is_running(&record).unwrap());
         record.start_time += 1;
         assert!(!is_running(&record).unwrap());
-        assert!(HeldProcess::open(0).unwrap().is_none());
-        assert!(HeldProcess::open(u32::MAX).unwrap().is_none());
+        assert!(HeldProcess::find(0).unwrap().is_none());
+        assert!(HeldProcess::find(u32::MAX).unwrap().is_none());
     }
 }

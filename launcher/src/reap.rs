@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
-use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
+use storm_oci_request::{ContainerId, LaunchRecord, LaunchState, ProcessRecord};
 
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
@@ -14,7 +15,7 @@ use crate::process::HeldProcess;
 use crate::remains::{self, Hold};
 use crate::sanitize::CallerProcess;
 
-/// How long the monitor may take to write the exit record once the container has ended.
+/// How long a container that was killed may take to end, and its monitor to write the record.
 const PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -32,6 +33,13 @@ pub(crate) fn reap(
 ) -> Result<(), LauncherError> {
     let host = Host::open(config)?;
     let caller = caller.identity.uid;
+    if let Some(record) = host.records().read(container)? {
+        remains::check_owner(&record, caller)?;
+        // It may have been killed a moment ago.
+        if let Some(init) = &record.init {
+            ends_soon(init).map_err(lost)?;
+        }
+    }
     if let Hold::Busy = remove(&host, container, caller)? {
         let Some(record) = host.records().read(container)? else {
             return Err(still_running(container));
@@ -39,11 +47,14 @@ pub(crate) fn reap(
         if record.state == LaunchState::Launching || remains::is_running(&record)? {
             return Err(still_running(container));
         }
-        let end = end_monitor(&record);
-        end.map_err(|source| LauncherError::failed(Step::FindProcess, "monitor", source))?;
+        end_monitor(&record).map_err(lost)?;
         wait_and_remove(&host, container, caller)?;
     }
     layer_reaper::reap(&host, keep)
+}
+
+fn lost(source: Errno) -> LauncherError {
+    LauncherError::failed(Step::FindProcess, "the container's", source)
 }
 
 fn still_running(container: &ContainerId) -> LauncherError {
@@ -68,22 +79,27 @@ fn remove(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold, Lau
 
 /// Waits for the monitor of an ended container; one that takes too long was stopped by its owner
 /// and is killed: the exit code is lost, nothing else.
-fn end_monitor(record: &LaunchRecord) -> Result<(), rustix::io::Errno> {
-    let Some(monitor) = &record.monitor else {
-        return Ok(());
-    };
-    let Some(held) = HeldProcess::recorded(monitor)? else {
-        return Ok(());
+fn end_monitor(record: &LaunchRecord) -> Result<(), Errno> {
+    match &record.monitor {
+        Some(monitor) => match ends_soon(monitor)? {
+            Some(held) => pidfd_send_signal(&held.pidfd, Signal::KILL),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Waits for a process; gives it back when it has not ended in time.
+fn ends_soon(process: &ProcessRecord) -> Result<Option<HeldProcess>, Errno> {
+    let Some(held) = HeldProcess::recorded(process)? else {
+        return Ok(None);
     };
     let limit = Timespec {
         tv_sec: 0,
         tv_nsec: PATIENCE.subsec_nanos().into(),
     };
-    let mut ended = [PollFd::new(&held.pidfd, PollFlags::IN)];
-    if poll(&mut ended, Some(&limit))? == 0 {
-        pidfd_send_signal(&held.pidfd, Signal::KILL)?;
-    }
-    Ok(())
+    let ended = poll(&mut [PollFd::new(&held.pidfd, PollFlags::IN)], Some(&limit))?;
+    Ok((ended == 0).then_some(held))
 }
 
 /// The lock is free once the monitor's process is gone, or held by somebody else who removes the

@@ -180,7 +180,7 @@ fn start(
 fn become_parent(record: &mut LaunchRecord) -> Result<Line, Errno> {
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
-    let own = HeldProcess::open(std::process::id())?.ok_or(Errno::SRCH)?;
+    let own = HeldProcess::find(std::process::id())?.ok_or(Errno::SRCH)?;
     record.monitor = own.record()?;
     Line::new()
 }

@@ -49,7 +49,7 @@ pub(crate) fn signal(
     }
     let failed = |source| LauncherError::failed(Step::FindProcess, pid.to_string(), source);
     // None: no such process, though a group may still have its number.
-    let held = HeldProcess::open(number).map_err(failed)?;
+    let held = HeldProcess::find(number).map_err(failed)?;
     if let Some(held) = &held {
         check_record(caller, config, account, number, held)?;
     }

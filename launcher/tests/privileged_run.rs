@@ -1,23 +1,569 @@
 //! `run-oci-container`: a container of a real image, by a real setuid copy, with real runc.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read by path what they made, in their own mount namespace"
+)]
 
 mod support;
 
-use support::container::{Image, Worker};
-use support::{Host, USER};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::container::{
+    CGROUP_PARENT, Image, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
+};
+use support::{GROUP_ID, Host, SUPERVISOR, USER};
+
+/// Stays until it is killed.
+const STAY: &str = "echo up; exec sleep 1000";
 
 #[test]
-fn a_container_runs_as_the_user_without_any_right() {
+fn a_container_has_the_users_ids_and_no_right_beyond_them() {
     let host = Host::new();
     let image = Image::busybox(&host);
-    let worker = Worker::new(
-        &host,
-        &image,
-        "id; grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status; exec sleep 1000",
-    );
+    let script = "id; grep -E 'Cap|NoNewPrivs|Seccomp:|Groups' /proc/self/status; echo .";
+    let plain = Worker::new(&host, &image, script);
+    let mut filtered = Worker::new(&host, &image, script);
+    filtered.amend(|request| {
+        request["ociRuntimeConfig"]["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
+        });
+    });
+    for (worker, mode) in [(&plain, '0'), (&filtered, '2')] {
+        worker.launch(&host).expect_success();
+        eventually("it ends", || !is_running(worker.init(&host)));
+        let output = worker.stdout();
+        let ids = format!("uid={} gid={}", USER.uid, USER.gid);
+        assert!(output.starts_with(&ids), "{output}");
+        for line in [
+            "Groups:\t ",
+            "CapInh:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            &format!("Seccomp:\t{mode}"),
+        ] {
+            assert!(
+                output.lines().any(|found| found == line),
+                "{line:?}: {output}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_container_has_its_own_namespaces_and_the_hosts_network() {
+    let host = Host::new();
+    let script = "for n in mnt pid ipc uts net user cgroup; do readlink /proc/self/ns/$n; done; \
+                  hostname; echo .";
+    let worker = Worker::new(&host, &Image::busybox(&host), script);
     worker.launch(&host).expect_success();
     let output = worker.stdout();
-    assert!(
-        output.starts_with(&format!("uid={} gid={}", USER.uid, USER.gid)),
-        "{output}"
+    let found: Vec<&str> = output.lines().collect();
+    for (name, found) in ["mnt", "pid", "ipc", "uts"].iter().zip(&found) {
+        let own = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        assert_ne!(own.to_str(), Some(*found), "{name} is shared");
+    }
+    for (name, found) in ["net", "user", "cgroup"].iter().zip(&found[4..]) {
+        let own = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        assert_eq!(own.to_str(), Some(*found), "{name} is not shared");
+    }
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(found[7], hostname.trim());
+}
+
+#[test]
+fn every_mount_is_restricted_and_none_shows_on_the_host() {
+    let host = Host::new();
+    let before = mount_table().lines().count();
+    let script = "cat /proc/self/mountinfo; touch /x /etc/x /sys/fs/cgroup/x; \
+                  touch /sys/fs/cgroup/*/x; touch /tmp/x && echo tmp; echo .";
+    let worker = Worker::new(&host, &Image::busybox(&host), script);
+    worker.launch(&host).expect_success();
+    let output = worker.stdout();
+    let table: Vec<Vec<&str>> = output
+        .lines()
+        .filter(|line| line.contains(" - "))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    assert!(table.len() > 10, "{output}");
+    for (index, mount) in table.iter().enumerate() {
+        let (point, options) = (mount[4], mount[5]);
+        if table[index + 1..].iter().any(|later| later[4] == point) {
+            // Covered: nobody in the container reaches it.
+            continue;
+        }
+        let has = |option| options.split(',').any(|found| found == option);
+        // runc's own: proc, the file systems with devices, an empty one over a masked path.
+        let of_runc = ["/proc", "/dev", "/sys/firmware"]
+            .iter()
+            .any(|own| point.starts_with(own));
+        assert!(has("nosuid") || of_runc, "{point} {options}");
+        assert!(has("nodev") || of_runc, "{point} {options}");
+        if point == "/" || point.starts_with("/sys") {
+            assert!(has("ro"), "{point} {options}");
+        }
+        assert!(!mount[6].starts_with("shared"), "{point} is shared");
+    }
+    assert!(output.lines().any(|line| line == "tmp"), "{output}");
+    let errors = worker.output(&format!("runc-{}.err", worker.container));
+    for path in ["/x", "/etc/x", "/sys/fs/cgroup/x"] {
+        let refused = |line: &&str| line.contains(&format!("{path}: Read-only"));
+        assert!(
+            errors.lines().any(|line| refused(&line)),
+            "{path}: {errors}"
+        );
+    }
+    let after = mount_table().lines().count();
+    assert_eq!(after, before + 1, "one layer is mounted and nothing else");
+}
+
+/// CVE-2024-21626 (runc: leaked descriptor and working directory).
+#[test]
+fn no_descriptor_is_open_but_the_streams_and_the_directory_is_inside() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let run = |arguments: Value| {
+        let mut worker = Worker::new(&host, &image, "");
+        worker.amend(|request| request["ociRuntimeConfig"]["process"]["args"] = arguments);
+        worker.launch(&host).expect_success();
+        worker.exit_record(&host);
+        (
+            worker.output(&format!("runc-{}.out", worker.container)),
+            worker,
+        )
+    };
+    let (descriptors, _) = run(json!(["ls", "-l", "/proc/self/fd"]));
+    let open: Vec<&str> = descriptors
+        .lines()
+        // The one through which the program lists the others.
+        .filter(|line| line.contains(" -> ") && !line.ends_with("/proc/1/fd"))
+        .map(|line| {
+            line.split(" -> ")
+                .next()
+                .unwrap()
+                .rsplit(' ')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(open, ["0", "1", "2"], "{descriptors}");
+    let (directory, worker) = run(json!(["readlink", "/proc/self/cwd"]));
+    assert_eq!(directory.trim(), worker.directory.to_str().unwrap());
+}
+
+#[test]
+fn the_record_tells_whose_the_container_is_and_what_it_took() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let worker = Worker::new(&host, &image, STAY);
+    worker.launch(&host).expect_success();
+    let record = worker.record(&host);
+    assert_eq!(record["state"], "started");
+    assert_eq!(
+        record["caller"],
+        json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID})
     );
+    assert_eq!(record["workerRoot"], json!(host.storm().join("workers")));
+    assert_eq!(record["user"], USER.name);
+    assert_eq!(
+        record["cgroup"],
+        format!("/{CGROUP_PARENT}/{}", worker.container)
+    );
+    assert_eq!(record["layers"][0]["path"], json!(image.layers()[0]));
+    assert_eq!(record["layers"][0]["mounted"], true);
+    for name in ["init", "monitor"] {
+        let pid = record[name]["pid"].as_u64().unwrap();
+        assert!(is_running(u32::try_from(pid).unwrap()), "{name}");
+    }
+    let phases: Vec<&str> = record["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phase| phase["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            "request",
+            "open",
+            "claim",
+            "worker directory",
+            "layers",
+            "root file system",
+            "image",
+            "binds",
+            "bundle",
+            "runc",
+            "read back",
+            "worker files"
+        ]
+    );
+    for extension in ["json", "exit.json"] {
+        let stat = fs::metadata(worker.record_path(&host, extension)).unwrap();
+        assert_eq!((stat.uid(), stat.gid()), (0, GROUP_ID));
+        assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
+    }
+    let modes = [
+        ("", 0o711),
+        ("layers", 0o700),
+        ("records", 0o750),
+        (&worker.container, 0o700),
+    ];
+    for (name, mode) in modes {
+        let stat = fs::metadata(host.run_root().join(name)).unwrap();
+        assert_eq!(stat.permissions().mode() & 0o7777, mode, "{name}");
+        assert_eq!(stat.uid(), 0);
+    }
+}
+
+#[test]
+fn people_find_the_pid_and_a_copy_of_the_configuration() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.launch(&host).expect_success();
+    let pid_file = worker
+        .artifacts
+        .join(format!("container-{}.pid", worker.id));
+    assert_eq!(
+        fs::read_to_string(&pid_file).unwrap(),
+        worker.init(&host).to_string()
+    );
+    let stat = fs::metadata(&pid_file).unwrap();
+    assert_eq!(
+        (stat.uid(), stat.permissions().mode() & 0o7777),
+        (USER.uid, 0o644)
+    );
+    let copy = worker.directory.join("config.json");
+    let stat = fs::metadata(&copy).unwrap();
+    assert_eq!(
+        (stat.uid(), stat.permissions().mode() & 0o7777),
+        (SUPERVISOR.uid, 0o600)
+    );
+    let bundle = host.run_root().join(&worker.container).join("config.json");
+    assert_eq!(fs::read(copy).unwrap(), fs::read(bundle).unwrap());
+    let output = worker
+        .artifacts
+        .join(format!("runc-{}.out", worker.container));
+    let stat = fs::metadata(output).unwrap();
+    assert_eq!((stat.uid(), stat.gid()), (USER.uid, GROUP_ID));
+    assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn layers_are_mounted_once_for_all_containers() {
+    let host = Host::new();
+    let image = Image::busybox(&host).with_layer(&host, "top", |root| {
+        fs::write(root.join("top"), "").unwrap();
+    });
+    let workers = [
+        Worker::new(&host, &image, STAY),
+        Worker::new(&host, &image, STAY),
+    ];
+    for worker in &workers {
+        worker.launch(&host).expect_success();
+    }
+    let mounted = |worker: &Worker| -> Vec<bool> {
+        let record = worker.record(&host);
+        let layers = record["layers"].as_array().unwrap();
+        layers
+            .iter()
+            .map(|layer| layer["mounted"].as_bool().unwrap())
+            .collect()
+    };
+    assert_eq!(mounted(&workers[0]), [true, true]);
+    assert_eq!(mounted(&workers[1]), [false, false]);
+    assert_eq!(mounts(&host).len(), 2);
+    assert_eq!(loops(image.layers()), 2);
+    for layer in image.layers() {
+        let stat = fs::metadata(layer).unwrap();
+        assert_eq!((stat.uid(), stat.permissions().mode() & 0o7777), (0, 0o444));
+    }
+}
+
+#[test]
+fn the_exit_record_tells_code_and_signal() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let exits = Worker::new(&host, &image, "exit 7");
+    exits.launch(&host).expect_success();
+    let record = exits.exit_record(&host);
+    assert_eq!(
+        (&record["exitCode"], &record["signal"]),
+        (&json!(7), &Value::Null)
+    );
+    assert_eq!(record["oomKills"], 0);
+    assert!(record["peakMemoryBytes"].as_u64().unwrap() > 0);
+    assert!(record["cpuMicros"].as_u64().unwrap() > 0);
+    let killed = Worker::new(&host, &image, STAY);
+    killed.launch(&host).expect_success();
+    killed.kill(&host);
+    let record = killed.exit_record(&host);
+    assert_eq!(
+        (&record["exitCode"], &record["signal"]),
+        (&Value::Null, &json!(9))
+    );
+    eventually("the monitor ends", || !is_running(killed.monitor(&host)));
+}
+
+#[test]
+fn the_exit_record_tells_that_memory_ran_out() {
+    let host = Host::new();
+    // A string that doubles until the kernel objects.
+    let script = "a=0123456789; while true; do a=$a$a; done";
+    let mut worker = Worker::new(&host, &Image::busybox(&host), script);
+    worker.amend(|request| {
+        request["ociRuntimeConfig"]["linux"]["resources"] =
+            json!({"memory": {"limit": 33_554_432, "swap": 33_554_432}});
+    });
+    worker.launch(&host).expect_success();
+    let record = worker.exit_record(&host);
+    assert_eq!(record["signal"], 9, "{record}");
+    assert!(record["oomKills"].as_u64().unwrap() >= 1, "{record}");
+}
+
+#[test]
+fn limits_are_in_the_cgroup() {
+    let host = Host::new();
+    let mut worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.amend(|request| {
+        request["ociRuntimeConfig"]["linux"]["resources"] = json!({
+            "cpu": {"quota": 140_000, "period": 100_000},
+            "memory": {"limit": 67_108_864},
+        });
+    });
+    worker.launch(&host).expect_success();
+    let read = |name: &str| {
+        worker
+            .cgroups()
+            .iter()
+            .find_map(|cgroup| fs::read_to_string(cgroup.join(name)).ok())
+    };
+    let memory = read("memory.limit_in_bytes").or_else(|| read("memory.max"));
+    assert_eq!(memory.unwrap().trim(), "67108864");
+    let quota = read("cpu.cfs_quota_us").or_else(|| read("cpu.max"));
+    assert!(quota.unwrap().starts_with("140000"));
+}
+
+#[test]
+fn upper_layers_hide_what_they_delete() {
+    let host = Host::new();
+    let image = Image::busybox(&host)
+        .with_layer(&host, "lower", |root| {
+            fs::create_dir_all(root.join("data/deep")).unwrap();
+            fs::write(root.join("data/kept"), "kept").unwrap();
+            fs::write(root.join("data/gone"), "gone").unwrap();
+            fs::create_dir(root.join("replaced")).unwrap();
+            fs::write(root.join("replaced/old"), "old").unwrap();
+        })
+        .with_layer(&host, "upper", |root| {
+            fs::create_dir(root.join("data")).unwrap();
+            let device = nix::sys::stat::makedev(0, 0);
+            let kind = nix::sys::stat::SFlag::S_IFCHR;
+            let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+            nix::sys::stat::mknod(&root.join("data/gone"), kind, mode, device).unwrap();
+            fs::create_dir(root.join("replaced")).unwrap();
+            fs::write(root.join("replaced/new"), "new").unwrap();
+            support::container::set_opaque(&root.join("replaced"));
+        });
+    let worker = Worker::new(&host, &image, "ls /data /replaced; echo .");
+    worker.launch(&host).expect_success();
+    assert_eq!(
+        worker.stdout(),
+        "/data:\ndeep\nkept\n\n/replaced:\nnew\n.\n"
+    );
+}
+
+#[test]
+fn a_repeated_layer_counts_at_its_highest_place() {
+    let host = Host::new();
+    let image = Image::busybox(&host).with_layer(&host, "top", |root| {
+        fs::write(root.join("which"), "top").unwrap();
+    });
+    let [base, top] = [&image.layers()[0], &image.layers()[1]];
+    let worker = {
+        let mut worker = Worker::new(&host, &image, "cat /which; echo; echo .");
+        worker.amend(|request| {
+            let layer = |path| json!({"mediaType": "application/vnd.squashfs", "path": path});
+            request["layers"] = json!([layer(top), layer(base), layer(top)]);
+        });
+        worker
+    };
+    worker.launch(&host).expect_success();
+    assert_eq!(worker.stdout(), "top\n.\n");
+    assert_eq!(worker.record(&host)["layers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_image_may_have_127_layers() {
+    let host = Host::new();
+    let small = Image::busybox(&host).with_layer(&host, "small", |root| {
+        fs::write(root.join("lowest"), "here").unwrap();
+    });
+    let mut image = Image::busybox(&host);
+    for number in 0..126 {
+        let copy = support::container::layer_directory(&host).join(format!("copy-{number}.sqsh"));
+        fs::copy(&small.layers()[1], &copy).unwrap();
+        support::container::give(&copy, SUPERVISOR);
+        image = image.with_file(&copy);
+    }
+    let worker = Worker::new(&host, &image, "cat /lowest; echo; echo .");
+    worker.launch(&host).expect_success();
+    assert_eq!(worker.stdout(), "here\n.\n");
+    assert_eq!(
+        worker.record(&host)["layers"].as_array().unwrap().len(),
+        127
+    );
+}
+
+#[test]
+fn the_containers_limits_are_the_callers() {
+    let host = Host::new();
+    let script = "ulimit -n; ulimit -f; ulimit -c; grep SigIgn /proc/self/status; echo .";
+    let worker = Worker::new(&host, &Image::busybox(&host), script);
+    let mut command = host.command(&worker.launch_arguments());
+    support::before_exec::soft_limit(&mut command, libc::RLIMIT_NOFILE, 1234);
+    support::before_exec::soft_limit(&mut command, libc::RLIMIT_FSIZE, 1 << 30);
+    support::before_exec::deaf(&mut command);
+    support::outcome::run(command).expect_success();
+    let output = worker.stdout();
+    let lines: Vec<&str> = output.lines().collect();
+    // In blocks of 512 bytes.
+    assert_eq!(&lines[..2], ["1234", "2097152"], "{output}");
+    let ignored = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("SigIgn:\t"))
+        .unwrap();
+    let ignored = u64::from_str_radix(ignored, 16).unwrap();
+    // Signals 32 and 33 are the C library's own.
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{output}");
+}
+
+#[test]
+fn the_monitor_has_only_the_callers_rights() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.launch(&host).expect_success();
+    let monitor = worker.monitor(&host);
+    // It drops its rights beside the launch, not before its end.
+    let status = || fs::read_to_string(format!("/proc/{monitor}/status")).unwrap();
+    let uids = format!("Uid:\t{0}\t{0}\t{0}\t{0}", SUPERVISOR.uid);
+    eventually("the monitor is the caller", || status().contains(&uids));
+    for line in [
+        format!("Gid:\t{0}\t{0}\t{0}\t{0}", SUPERVISOR.gid),
+        "Groups:\t ".to_owned(),
+        "CapPrm:\t0000000000000000".to_owned(),
+        "CapBnd:\t0000000000000000".to_owned(),
+        "NoNewPrivs:\t1".to_owned(),
+    ] {
+        assert!(
+            status().lines().any(|found| found == line),
+            "{line:?}: {}",
+            status()
+        );
+    }
+    let directory = format!("/proc/{monitor}/fd");
+    let mut kinds: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            fs::read_link(entry.unwrap().path())
+                .unwrap()
+                .display()
+                .to_string()
+        })
+        .map(|target| {
+            let name = target.rsplit('/').next().unwrap().to_owned();
+            name.split(':').next().unwrap().to_owned()
+        })
+        .collect();
+    kinds.sort();
+    let exit = format!("{}.exit.json", worker.container);
+    let counters = [
+        "cpuacct.usage",
+        "memory.max_usage_in_bytes",
+        "memory.oom_control",
+    ];
+    let unified = ["cpu.stat", "memory.events", "memory.peak"];
+    kinds.retain(|kind| !counters.contains(&kind.as_str()) && !unified.contains(&kind.as_str()));
+    assert_eq!(
+        kinds,
+        [exit.as_str(), "lock", "null", "null", "null", "socket"]
+    );
+    let cgroup = fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
+    for line in cgroup
+        .lines()
+        .filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
+    {
+        assert!(
+            line.ends_with(&format!("/{CGROUP_PARENT}/monitors")),
+            "{cgroup}"
+        );
+    }
+    support::container::signal(monitor, Signal::SIGKILL);
+    eventually("the monitor ends", || !is_running(monitor));
+    assert!(
+        is_running(worker.init(&host)),
+        "a container survives its monitor"
+    );
+}
+
+#[test]
+fn a_container_that_exists_is_not_launched_again() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.launch(&host).expect_success();
+    // The first launch gave the request away with the directory.
+    worker.write_request();
+    worker.launch(&host).expect_failure(51, &worker.container);
+    assert!(is_running(worker.init(&host)));
+    assert!(worker.traces(&host).len() > 3);
+}
+
+#[test]
+fn a_cgroup_that_exists_is_not_used() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    let hierarchy = hierarchies().pop().unwrap();
+    let cgroup = hierarchy.join(CGROUP_PARENT).join(&worker.container);
+    fs::create_dir_all(&cgroup).unwrap();
+    worker.launch(&host).expect_failure(55, "it exists already");
+    assert_eq!(worker.traces(&host), [cgroup]);
+}
+
+#[test]
+fn an_image_without_the_program_is_refused_before_runc_starts() {
+    let host = Host::new();
+    let mut worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.amend(|request| request["ociRuntimeConfig"]["process"]["args"][0] = json!("zsh"));
+    worker.launch(&host).expect_failure(53, "`zsh`");
+    assert!(
+        worker.traces(&host).is_empty(),
+        "{:?}",
+        worker.traces(&host)
+    );
+}
+
+#[test]
+fn a_program_that_cannot_start_leaves_nothing() {
+    let host = Host::new();
+    let image = Image::busybox(&host).with_layer(&host, "broken", |root| {
+        fs::create_dir(root.join("bin")).unwrap();
+        fs::write(root.join("bin/broken"), "\x7fELF").unwrap();
+        fs::set_permissions(root.join("bin/broken"), fs::Permissions::from_mode(0o755)).unwrap();
+    });
+    let mut worker = Worker::new(&host, &image, STAY);
+    worker
+        .amend(|request| request["ociRuntimeConfig"]["process"]["cwd"] = json!("/etc/os-release"));
+    worker.launch(&host).expect_failure(44, &worker.container);
+    assert!(
+        worker.traces(&host).is_empty(),
+        "{:?}",
+        worker.traces(&host)
+    );
+    assert_eq!(mounts(&host).len(), 2, "layers stay for the next try");
 }

@@ -21,6 +21,19 @@ pub(crate) fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, 
     }
 }
 
+/// Sets a resource limit, the soft one only.
+pub(crate) fn soft_limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
+    // SAFETY: two system calls with valid pointers, allowed between fork and execve.
+    unsafe {
+        command.pre_exec(move || {
+            let mut limit = std::mem::zeroed::<libc::rlimit>();
+            check(libc::getrlimit(resource, &mut limit))?;
+            limit.rlim_cur = value;
+            check(libc::setrlimit(resource, &limit))
+        });
+    }
+}
+
 /// Closes a descriptor.
 pub(crate) fn close(command: &mut Command, descriptor: i32) {
     // SAFETY: one system call without pointers; nothing of the child uses the descriptor later.
@@ -97,6 +110,54 @@ pub(crate) fn without_arguments(command: &mut Command, program: std::ffi::CStrin
             let nothing = [std::ptr::null::<libc::c_char>()];
             libc::execve(program.as_ptr(), nothing.as_ptr(), nothing.as_ptr());
             Err(Error::last_os_error())
+        });
+    }
+}
+
+/// Becomes `account` and lets one system call do nothing, successfully, whenever its argument
+/// number `argument` has the value `value`: a kernel, or a sandbox, in which a drop of privilege
+/// has no effect. Only root can do this to a setuid program.
+pub(crate) fn without_effect(
+    command: &mut Command,
+    account: super::TestAccount,
+    call: libc::c_long,
+    argument: usize,
+    value: u32,
+) {
+    /// Where `struct seccomp_data` has the number of the call, and its first argument.
+    const NUMBER: u32 = 0;
+    const ARGUMENTS: u32 = 16;
+    let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: u16::try_from(code).expect("a BPF code"),
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let place = ARGUMENTS + 8 * u32::try_from(argument).expect("one of six");
+    let mut filter = [
+        statement(load, NUMBER, 0, 0),
+        statement(equal, u32::try_from(call).expect("a call"), 0, 3),
+        statement(load, place, 0, 0),
+        statement(equal, value, 0, 1),
+        // An error of 0: the call is not made, and says that all is well.
+        statement(give, libc::SECCOMP_RET_ERRNO, 0, 0),
+        statement(give, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    // SAFETY: system calls that are allowed between fork and execve; the filter outlives them.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(account.gid, account.gid, account.gid))?;
+            let program = libc::sock_fprog {
+                len: 6,
+                filter: filter.as_mut_ptr(),
+            };
+            let mode = libc::SECCOMP_MODE_FILTER;
+            check(libc::prctl(libc::PR_SET_SECCOMP, mode, &program))?;
+            check(libc::setresuid(account.uid, account.uid, account.uid))
         });
     }
 }

@@ -43,8 +43,14 @@ pub(crate) struct Image {
 impl Image {
     /// An image with a shell and a few commands.
     pub(crate) fn busybox(host: &Host) -> Self {
+        Self::busybox_without(host, "")
+    }
+
+    /// The same without one of its directories.
+    pub(crate) fn busybox_without(host: &Host, left_out: &str) -> Self {
         Self { layers: Vec::new() }.with_layer(host, "base", |root| {
-            for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "mnt", "var"] {
+            let directories = ["bin", "etc", "proc", "sys", "dev", "tmp", "mnt", "var"];
+            for directory in directories.iter().filter(|name| **name != left_out) {
                 fs::create_dir(root.join(directory)).unwrap();
             }
             fs::copy(BUSYBOX, root.join("bin/busybox"))
@@ -53,7 +59,9 @@ impl Image {
                 symlink("busybox", root.join("bin").join(applet)).unwrap();
             }
             symlink("busybox", root.join("bin/bash")).unwrap();
-            fs::write(root.join("etc/os-release"), "ID=soci\n").unwrap();
+            if left_out != "etc" {
+                fs::write(root.join("etc/os-release"), "ID=soci\n").unwrap();
+            }
         })
     }
 
@@ -288,10 +296,15 @@ impl Worker {
         text
     }
 
-    /// The container's standard output, once it has a line.
+    /// The container's standard output, once its last line is a full stop.
     #[track_caller]
     pub(crate) fn stdout(&self) -> String {
-        self.output(&format!("runc-{}.out", self.container))
+        let mut text = String::new();
+        eventually("the container's output is complete", || {
+            text = self.output(&format!("runc-{}.out", self.container));
+            text.ends_with(".\n")
+        });
+        text
     }
 
     /// Kills the container's first process.
@@ -402,10 +415,15 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The mount table of the test's namespace: the process itself is in another one.
+pub(crate) fn mount_table() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
 /// The mounts below the run root that this namespace sees.
 pub(crate) fn mounts(host: &Host) -> Vec<String> {
     let root = host.run_root();
-    fs::read_to_string("/proc/self/mounts")
+    fs::read_to_string("/proc/thread-self/mounts")
         .unwrap()
         .lines()
         .filter_map(|line| line.split(' ').nth(1))
@@ -433,4 +451,10 @@ pub(crate) fn loops(layers: &[PathBuf]) -> usize {
 /// Gives a file to somebody.
 pub(crate) fn give(path: &Path, owner: TestAccount) {
     chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
+}
+
+/// Marks a directory as hiding everything below it in lower layers.
+pub(crate) fn set_opaque(directory: &Path) {
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(directory, "trusted.overlay.opaque", b"y", flags).unwrap();
 }

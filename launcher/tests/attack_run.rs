@@ -1,0 +1,531 @@
+//! Attacks on `run-oci-container` by the supervisor's user, the topology's user and the author of
+//! an image: each is refused with its own code, and nothing is left.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests set scenes by path, in their own mount namespace"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::container::{
+    Image, Worker, eventually, give, layer_directory, loops, mount_table, mounts,
+};
+use support::{Host, OTHER_USER, SUPERVISOR, USER};
+
+fn bind(destination: &str, source: &Path, access: &str) -> Value {
+    json!({
+        "destination": destination, "type": "bind", "source": source,
+        "options": [access, "rbind", "rprivate"],
+    })
+}
+
+fn add_mount(worker: &mut Worker, mount: Value) {
+    worker.amend(|request| {
+        let mounts = request["ociRuntimeConfig"]["mounts"]
+            .as_array_mut()
+            .unwrap();
+        mounts.push(mount);
+    });
+}
+
+#[track_caller]
+fn nothing_is_left(host: &Host, worker: &Worker) {
+    assert_eq!(worker.traces(host), [] as [PathBuf; 0]);
+}
+
+/// CVE-2023-30549 (Apptainer: the kernel parses a user's image).
+#[test]
+fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let sound = fs::read(&image.layers()[0]).unwrap();
+    let inodes = u64::from_le_bytes(sound[64..72].try_into().unwrap());
+    let inodes = usize::try_from(inodes).unwrap();
+    let directory = layer_directory(&host);
+    let open = host.storm().join("open");
+    host.directory(&open, Some(SUPERVISOR), 0o775);
+    let changed = |offset: usize, bytes: &[u8]| {
+        let mut copy = sound.clone();
+        copy[offset..offset + bytes.len()].copy_from_slice(bytes);
+        copy
+    };
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let as_it_is: Spoil<'_> = &|_| {};
+    let cases: [(&str, &Path, Vec<u8>, Spoil<'_>, &str); 14] = [
+        (
+            "truncated",
+            &directory,
+            sound[..sound.len() / 2].to_vec(),
+            as_it_is,
+            "truncated",
+        ),
+        (
+            "tiny",
+            &directory,
+            b"hsqs".to_vec(),
+            as_it_is,
+            "shorter than",
+        ),
+        (
+            "text",
+            &directory,
+            vec![b'x'; 8192],
+            as_it_is,
+            "not a squashfs",
+        ),
+        (
+            "version",
+            &directory,
+            changed(28, &[3, 0]),
+            as_it_is,
+            "version 3.0",
+        ),
+        (
+            "compressor",
+            &directory,
+            changed(20, &[2, 0]),
+            as_it_is,
+            "compressor 2",
+        ),
+        (
+            "table",
+            &directory,
+            changed(64, &[0xff; 8]),
+            as_it_is,
+            "inode table",
+        ),
+        (
+            "noise",
+            &directory,
+            changed(inodes, &[0xff; 64]),
+            as_it_is,
+            "cannot mount layer",
+        ),
+        (
+            "linked",
+            &directory,
+            sound.clone(),
+            &|path| {
+                fs::hard_link(path, path.with_extension("also")).unwrap();
+            },
+            "2 links",
+        ),
+        (
+            "group",
+            &directory,
+            sound.clone(),
+            &|path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o664)).unwrap();
+            },
+            "mode 0664",
+        ),
+        (
+            "others",
+            &directory,
+            sound.clone(),
+            &|path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o646)).unwrap();
+            },
+            "mode 0646",
+        ),
+        (
+            "users",
+            &directory,
+            sound.clone(),
+            &|path| give(path, USER),
+            "owned by uid 64110",
+        ),
+        (
+            "symbolic",
+            &directory,
+            sound.clone(),
+            &|path| {
+                fs::rename(path, path.with_extension("real")).unwrap();
+                symlink(path.with_extension("real"), path).unwrap();
+            },
+            "Too many levels",
+        ),
+        (
+            "fifo",
+            &directory,
+            Vec::new(),
+            &|path| {
+                fs::remove_file(path).unwrap();
+                nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+                give(path, SUPERVISOR);
+            },
+            "not a regular file",
+        ),
+        (
+            "place",
+            &open,
+            sound.clone(),
+            as_it_is,
+            "its directory is owned",
+        ),
+    ];
+    for (name, place, content, spoil, problem) in cases {
+        let file = place.join(format!("{name}.sqsh"));
+        host.file(&file, Some(SUPERVISOR), 0o644, "");
+        fs::write(&file, content).unwrap();
+        spoil(&file);
+        let image = Image::busybox(&host).with_file(&file);
+        let worker = Worker::new(&host, &image, "");
+        worker.launch(&host).expect_failure(50, problem);
+        nothing_is_left(&host, &worker);
+        eventually("no loop device is left", || loops(&[file.clone()]) == 0);
+        let layers = host.run_root().join("layers");
+        let empty = fs::read_dir(&layers).into_iter().flatten().filter(|entry| {
+            let place = entry.as_ref().unwrap().path().join("mnt");
+            place.exists() && fs::read_dir(place).unwrap().next().is_none()
+        });
+        assert_eq!(empty.count(), 0, "{name} left its directory");
+    }
+}
+
+#[test]
+fn a_layer_that_is_still_being_written_is_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let worker = Worker::new(&host, &image, "echo .");
+    let writer = fs::OpenOptions::new()
+        .append(true)
+        .open(&image.layers()[0])
+        .unwrap();
+    worker.launch(&host).expect_failure(50, "open for writing");
+    nothing_is_left(&host, &worker);
+    drop(writer);
+    worker.write_request();
+    worker.launch(&host).expect_success();
+}
+
+#[test]
+fn a_file_of_roots_stays_as_it_is() {
+    let host = Host::new();
+    let file = layer_directory(&host).join("secret");
+    host.file(&file, None, 0o640, "not a layer");
+    nix::unistd::chown(&file, None, Some(SUPERVISOR.gid.into())).unwrap();
+    let worker = Worker::new(&host, &Image::busybox(&host).with_file(&file), "");
+    worker.launch(&host).expect_failure(50, "shorter than");
+    let stat = fs::metadata(&file).unwrap();
+    assert_eq!((stat.mode() & 0o7777, stat.gid()), (0o640, SUPERVISOR.gid));
+}
+
+#[test]
+fn a_bind_source_must_be_the_users_to_reach() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let storm = host.storm();
+    host.directory(storm.join("private"), Some(OTHER_USER), 0o700);
+    host.directory(storm.join("private/deep"), Some(OTHER_USER), 0o777);
+    for (source, problem) in [
+        (
+            storm.join("missing/deep"),
+            format!("`{}`: No such file", storm.join("missing").display()),
+        ),
+        (
+            storm.join("private/deep"),
+            format!(
+                "`{}`: Permission denied",
+                storm.join("private/deep").display()
+            ),
+        ),
+        (PathBuf::from("/dev/null"), "it is a device".to_owned()),
+        (
+            PathBuf::from("/proc/self/root/etc"),
+            "Too many levels".to_owned(),
+        ),
+    ] {
+        let mut worker = Worker::new(&host, &image, "");
+        add_mount(&mut worker, bind("/data", &source, "ro"));
+        worker.launch(&host).expect_failure(52, &problem);
+        nothing_is_left(&host, &worker);
+    }
+}
+
+#[test]
+fn roots_own_places_cannot_be_mounted_for_writing() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    Worker::new(&host, &image, "")
+        .launch(&host)
+        .expect_success();
+    symlink(host.run_root(), host.storm().join("way-round")).unwrap();
+    let conf = Path::new(support::CONF_DIR);
+    let places = [
+        host.run_root(),
+        host.run_root().parent().unwrap().to_owned(),
+        host.storm().join("way-round"),
+        PathBuf::from("/"),
+        conf.to_owned(),
+        conf.parent().unwrap().to_owned(),
+    ];
+    for place in &places {
+        let mut worker = Worker::new(&host, &image, "");
+        add_mount(&mut worker, bind("/data", place, "rw"));
+        worker
+            .launch(&host)
+            .expect_failure(52, "cannot be mounted for writing");
+        nothing_is_left(&host, &worker);
+    }
+    // CVE-2026-48785 (Apptainer: `/scratch` matched `/scratch2`).
+    let sibling = PathBuf::from(format!("{}-2", host.run_root().display()));
+    host.directory(&sibling, Some(USER), 0o755);
+    let mut worker = Worker::new(&host, &image, "touch /data/x && echo .");
+    add_mount(&mut worker, bind("/data", &sibling, "rw"));
+    worker.launch(&host).expect_success();
+    assert_eq!(worker.stdout(), ".\n");
+}
+
+#[test]
+fn read_only_holds_for_mounts_below_too() {
+    let host = Host::new();
+    let source = host.storm().join("source");
+    host.directory(&source, Some(USER), 0o777);
+    host.directory(source.join("below"), Some(USER), 0o777);
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(
+        Some("tmpfs"),
+        &source.join("below"),
+        Some("tmpfs"),
+        flags,
+        Some("mode=0777"),
+    )
+    .unwrap();
+    let mut worker = Worker::new(
+        &host,
+        &Image::busybox(&host),
+        "touch /data/x /data/below/x; ls -R /data; echo .",
+    );
+    add_mount(&mut worker, bind("/data", &source, "ro"));
+    worker.launch(&host).expect_success();
+    assert_eq!(worker.stdout(), "/data:\nbelow\n\n/data/below:\n.\n");
+    worker.exit_record(&host);
+    nix::mount::umount2(&source.join("below"), nix::mount::MntFlags::MNT_DETACH).unwrap();
+}
+
+/// CVE-2025-31133, -52565 and -52881 (runc), CVE-2026-41579 (runc) and -47766 (crun): the image
+/// has something else where the runtime expects a directory.
+#[test]
+fn an_image_cannot_redirect_what_is_mounted_over_it() {
+    let host = Host::new();
+    let victim = host.storm().join("victim");
+    host.directory(&victim, None, 0o755);
+    for name in ["dev", "proc", "sys", "etc", "tmp"] {
+        for file in [false, true] {
+            // Not on top of the base layer: a directory there would be merged.
+            let image = Image::busybox_without(&host, name).with_layer(
+                &host,
+                &format!("hostile-{name}-{file}"),
+                |root| {
+                    if file {
+                        fs::write(root.join(name), "").unwrap();
+                    } else {
+                        symlink(&victim, root.join(name)).unwrap();
+                    }
+                },
+            );
+            let mut worker = Worker::new(&host, &image, "echo .");
+            add_mount(
+                &mut worker,
+                bind("/etc/hostname", Path::new("/etc/hostname"), "ro"),
+            );
+            let outcome = worker.launch(&host);
+            let kernels = matches!(name, "dev" | "proc" | "sys");
+            if kernels || file {
+                let code = if kernels || name == "etc" { 54 } else { 44 };
+                outcome.expect_failure(code, "");
+                nothing_is_left(&host, &worker);
+            } else {
+                // A link inside the image leads nowhere else: the container may run.
+                outcome.expect_success();
+                worker.exit_record(&host);
+            }
+            let found = fs::read_dir(&victim).unwrap().count();
+            assert_eq!(found, 0, "{name} reached the host");
+        }
+    }
+}
+
+#[test]
+fn an_image_cannot_lead_a_mount_below_the_kernels_directories() {
+    let host = Host::new();
+    let image = Image::busybox(&host).with_layer(&host, "sly", |root| {
+        symlink("/proc", root.join("opt")).unwrap();
+        symlink("../../dev", root.join("srv")).unwrap();
+    });
+    for destination in ["/opt/1", "/srv/shm"] {
+        let mut worker = Worker::new(&host, &image, "echo .");
+        add_mount(
+            &mut worker,
+            bind(destination, &host.storm().join("workers"), "ro"),
+        );
+        worker
+            .launch(&host)
+            .expect_failure(54, "in the image it leads to");
+        nothing_is_left(&host, &worker);
+    }
+}
+
+/// CVE-2019-11328 (Singularity: files in a user-writable place steer the setuid program).
+#[test]
+fn a_request_that_the_user_could_have_written_is_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let worker = Worker::new(&host, &image, "");
+    let path = worker.request_path();
+    give(&path, USER);
+    worker
+        .launch(&host)
+        .expect_failure(31, "owned by uid 64110");
+    give(&path, SUPERVISOR);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
+    worker.launch(&host).expect_failure(31, "mode 0646");
+    fs::rename(&path, path.with_extension("real")).unwrap();
+    symlink(path.with_extension("real"), &path).unwrap();
+    worker.launch(&host).expect_failure(30, "Too many levels");
+    nothing_is_left(&host, &worker);
+}
+
+#[test]
+fn a_request_must_agree_with_the_command_line() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    type Change = fn(&mut Value);
+    let cases: [(Change, i32, &str); 5] = [
+        (
+            |request| request["username"] = json!(OTHER_USER.name),
+            255,
+            "the request names",
+        ),
+        (
+            |request| request["ociRuntimeConfig"]["linux"]["cgroupsPath"] = json!("/other/x"),
+            24,
+            "cgroup",
+        ),
+        (
+            |request| {
+                request["pidFile"] = json!(format!(
+                    "/etc/container-{}.pid",
+                    request["containerId"]
+                        .as_str()
+                        .unwrap()
+                        .split_once('-')
+                        .unwrap()
+                        .1
+                ))
+            },
+            24,
+            "pidFile",
+        ),
+        (|request| request["hooks"] = json!({}), 24, "hooks"),
+        (
+            |request| request["ociRuntimeConfig"]["process"]["user"] = json!({"uid": 0}),
+            24,
+            "user",
+        ),
+    ];
+    for (change, code, problem) in cases {
+        let mut worker = Worker::new(&host, &image, "");
+        worker.amend(change);
+        worker.launch(&host).expect_failure(code, problem);
+        nothing_is_left(&host, &worker);
+    }
+    let worker = Worker::new(&host, &image, "");
+    let mut arguments = worker.launch_arguments();
+    OTHER_USER.name.clone_into(&mut arguments[0]);
+    host.call(&arguments)
+        .expect_failure(255, "the request names");
+    arguments[0] = "root".to_owned();
+    host.call(&arguments).expect_failure(255, "it is root");
+}
+
+/// Names that the topology's user puts where the launcher writes for people.
+#[test]
+fn files_for_people_follow_no_link_of_the_users() {
+    let host = Host::new();
+    let victim = host.storm().join("victim");
+    host.file(&victim, Some(SUPERVISOR), 0o600, "precious");
+    let worker = Worker::new(&host, &Image::busybox(&host), "echo .");
+    for name in [
+        format!("container-{}.pid", worker.id),
+        format!("runc-{}.out", worker.container),
+        format!("runc-{}.err", worker.container),
+    ] {
+        host.link(
+            victim.to_str().unwrap(),
+            worker.artifacts.join(name),
+            Some(USER),
+        );
+    }
+    host.link(
+        victim.to_str().unwrap(),
+        worker.directory.join("config.json"),
+        Some(USER),
+    );
+    worker.launch(&host).expect_success();
+    assert_eq!(worker.stdout(), ".\n");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    let stat = fs::metadata(&victim).unwrap();
+    assert_eq!((stat.uid(), stat.mode() & 0o7777), (SUPERVISOR.uid, 0o600));
+}
+
+/// CVE-2021-30465 (runc: links exchanged in a shared volume): the source of a bind is swapped
+/// for a link to somebody else's directory all the time; what is mounted is never that.
+#[test]
+fn a_source_that_is_swapped_meanwhile_is_the_users_or_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let home = Path::new(support::SCRATCH).join("home/user");
+    let secret = host.storm().join("secret");
+    host.directory(&secret, Some(SUPERVISOR), 0o700);
+    host.file(secret.join("loot"), Some(SUPERVISOR), 0o644, "loot");
+    host.directory(home.join("data"), Some(USER), 0o755);
+    host.link(secret.to_str().unwrap(), home.join("link"), Some(USER));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let directory = fs::File::open(&home).unwrap();
+    let tries = std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let mut swaps = 0_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&directory, "data", &directory, "link", flags).unwrap();
+                swaps += 1;
+            }
+            swaps
+        });
+        for _ in 0..15 {
+            let mut worker = Worker::new(&host, &image, "ls /data; echo .");
+            add_mount(&mut worker, bind("/data", &home.join("data"), "rw"));
+            let outcome = worker.launch(&host);
+            match outcome.code {
+                Some(0) => assert_eq!(worker.stdout(), ".\n"),
+                _ => drop(outcome.expect_failure(52, "Permission denied")),
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapper.join().unwrap()
+    });
+    assert!(tries > 1000, "only {tries} swaps");
+}
+
+/// CVE-2018-19295 (Singularity: shared propagation).
+#[test]
+fn a_failed_launch_leaves_the_mount_table_as_it_was() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    Worker::new(&host, &image, "")
+        .launch(&host)
+        .expect_success();
+    let before = mount_table();
+    let mut worker = Worker::new(&host, &image, "");
+    add_mount(&mut worker, bind("/data", Path::new("/nowhere"), "ro"));
+    worker.launch(&host).expect_failure(52, "/nowhere");
+    assert_eq!(mount_table(), before);
+    assert_eq!(mounts(&host).len(), 1);
+}
