@@ -94,11 +94,22 @@ pub(crate) fn clear_environment() -> Result<(), Errno> {
 ///
 /// `sigaction(2)`, `sigprocmask(2)`, `setitimer(2)`
 pub(crate) fn reset_signals_and_timers() {
-    // SAFETY: all zero is a valid sigset_t and sigaction, and means SIG_DFL without flags.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: a valid action; SIGKILL, SIGSTOP and the C library's own signals are refused.
-        unsafe { libc::sigaction(signal, &default, std::ptr::null_mut()) };
+    // The kernel's own structure: handler, flags, restorer and mask. All zero means SIG_DFL. Not
+    // through the C library, which leaves out the signals that it keeps for itself.
+    let default = [0_u64; 4];
+    let mask_bytes = std::mem::size_of::<u64>();
+    for signal in 1..=64 {
+        let no_old = std::ptr::null_mut::<u64>();
+        // SAFETY: a valid action and no old one wanted; SIGKILL and SIGSTOP are refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                no_old,
+                mask_bytes,
+            )
+        };
     }
     // SAFETY: all zero is a valid sigset_t, the empty set.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };

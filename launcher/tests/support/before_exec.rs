@@ -28,10 +28,18 @@ pub(crate) fn soft_limit(command: &mut Command, resource: libc::__rlimit_resourc
         command.pre_exec(move || {
             let mut limit = std::mem::zeroed::<libc::rlimit>();
             check(libc::getrlimit(resource, &mut limit))?;
-            limit.rlim_cur = value;
+            limit.rlim_cur = value.min(limit.rlim_max);
             check(libc::setrlimit(resource, &limit))
         });
     }
+}
+
+/// Whether root may raise limits here, which it may not in some containers.
+pub(crate) fn root_may_raise_limits() -> bool {
+    /// `CAP_SYS_RESOURCE`
+    const RESOURCE: libc::c_long = 24;
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, RESOURCE, 0, 0, 0) == 1 }
 }
 
 /// Closes a descriptor.

@@ -305,10 +305,15 @@ impl Drop for Host {
 }
 
 /// Installs the compiled program at `path` as `make install` does.
+///
+/// By another process: a descriptor open for writing here would be inherited by what other
+/// threads start just then, and the kernel executes no file that anybody can still write.
 pub(crate) fn install(path: &Path) {
-    fs::copy(env!("CARGO_BIN_EXE_worker-launcher"), path).expect("copy the program");
-    chown(path, Some(0), Some(GROUP_ID)).expect("chown the program");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o6550)).expect("chmod the program");
+    let mut command = Command::new("install");
+    command
+        .args(["-o", "root", "-g", &GROUP_ID.to_string(), "-m", "6550"])
+        .args([Path::new(env!("CARGO_BIN_EXE_worker-launcher")), path]);
+    outcome::run(command).expect_success();
 }
 
 fn settle(path: &Path, owner: Option<TestAccount>, mode: u32) {

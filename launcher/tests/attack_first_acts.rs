@@ -1,0 +1,407 @@
+//! The caller prepares descriptors, limits, signals, timers and an environment for the launcher.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests set scenes by path, in their own mount namespace"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::outcome::run;
+use support::tree::listing;
+use support::{Host, SUPERVISOR, USER, before_exec};
+
+/// A tree that keeps a verb busy long enough to look at it.
+fn wide(host: &Host) -> PathBuf {
+    let top = host.storm().join("workers/wide");
+    host.directory(&top, Some(USER), 0o755);
+    for number in 0..30_000 {
+        let file = top.join(number.to_string());
+        fs::write(&file, "").unwrap();
+        chown(&file, Some(USER.uid), Some(USER.gid)).unwrap();
+    }
+    top
+}
+
+/// A field of `/proc/<pid>/status`.
+fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the launcher runs");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("{field} in {text}"))
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A running launcher, stopped by root so that it can be looked at, ended when dropped.
+struct Stopped(Child);
+
+impl Stopped {
+    /// Starts `command` and stops it when `ready` holds.
+    fn start(mut command: Command, ready: impl Fn(u32) -> bool) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let stopped = Self(command.spawn().expect("start the launcher"));
+        let pid = stopped.0.id();
+        let start = Instant::now();
+        while !ready(pid) {
+            assert!(start.elapsed() < Duration::from_secs(20), "never ready");
+        }
+        stopped.signal(Signal::SIGSTOP);
+        while !status(pid, "State").starts_with('T') {
+            std::thread::yield_now();
+        }
+        assert!(ready(pid), "it went on before it was stopped");
+        stopped
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("signal the test's own child");
+    }
+
+    /// Lets it go on and returns its exit code.
+    fn finish(mut self) -> Option<i32> {
+        self.signal(Signal::SIGCONT);
+        self.0.wait().expect("wait for it").code()
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.signal(Signal::SIGKILL);
+            let _ended = self.0.wait();
+        }
+    }
+}
+
+/// Root in all ids and with the tree open: the first acts are over.
+fn works_as_root(pid: u32) -> bool {
+    status(pid, "Uid") == "0 0 0 0" && open_files(pid).iter().any(|path| path.contains("wide"))
+}
+
+fn open_files(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("root may look");
+    entries
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn artifacts_dir(host: &Host, top: &Path) -> Command {
+    host.command(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
+}
+
+#[test]
+fn nothing_of_the_caller_is_left_while_root_works() {
+    let host = Host::new();
+    let top = wide(&host);
+    let secret = Path::new("/mnt/home/leaked");
+    fs::write(secret, "").unwrap();
+    let leaked = fs::File::open(secret).unwrap();
+    let mut command = artifacts_dir(&host, &top);
+    command.current_dir(host.storm()).env("LEAKED", "yes");
+    for descriptor in [3, 9, 400] {
+        before_exec::leak(&mut command, leaked.as_raw_fd(), descriptor);
+    }
+    for (resource, value) in [
+        (libc::RLIMIT_FSIZE, 0),
+        (libc::RLIMIT_CPU, 3600),
+        (libc::RLIMIT_AS, 1 << 30),
+        (libc::RLIMIT_DATA, 1 << 28),
+        (libc::RLIMIT_STACK, 1 << 20),
+        (libc::RLIMIT_CORE, u64::MAX),
+    ] {
+        before_exec::soft_limit(&mut command, resource, value);
+    }
+    before_exec::deaf(&mut command);
+    let launcher = Stopped::start(command, works_as_root);
+    let pid = launcher.pid();
+    for field in ["Uid", "Gid"] {
+        assert_eq!(status(pid, field), "0 0 0 0", "{field}");
+    }
+    assert_eq!(status(pid, "Groups"), "");
+    assert_eq!(status(pid, "Umask"), "0077");
+    assert_eq!(status(pid, "Threads"), "1");
+    assert_eq!(status(pid, "SigBlk"), "0000000000000000");
+    // SIGPIPE, and what a terminal sends: HUP INT QUIT TSTP TTIN TTOU.
+    assert_eq!(status(pid, "SigIgn"), "0000000000381007");
+    assert_eq!(
+        fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
+        Path::new("/")
+    );
+    let files = open_files(pid);
+    assert!(
+        !files.iter().any(|path| path.contains("leaked")),
+        "{files:?}"
+    );
+    // Not dumpable: its files in /proc are root's, so that the caller can look at none of them.
+    let memory = fs::metadata(format!("/proc/{pid}/mem")).unwrap();
+    assert_eq!((memory.uid(), memory.gid()), (0, 0));
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    for (name, value) in [
+        ("Max core file size", "0"),
+        ("Max file size", "unlimited"),
+        ("Max cpu time", "unlimited"),
+        ("Max address space", "unlimited"),
+        ("Max data size", "unlimited"),
+        ("Max stack size", "unlimited"),
+    ] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        let values: Vec<&str> = line.expect("a limit").split_whitespace().collect();
+        assert_eq!(values[..2], [value, value], "{name}");
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let session = stat.rsplit(')').next().unwrap().split_whitespace().nth(3);
+    assert_eq!(
+        session,
+        Some(pid.to_string().as_str()),
+        "a session of its own"
+    );
+    assert_eq!(launcher.finish(), Some(0));
+}
+
+#[test]
+fn the_caller_can_neither_stop_nor_end_it_half_way() {
+    let host = Host::new();
+    let top = wide(&host);
+    let launcher = Stopped::start(artifacts_dir(&host, &top), works_as_root);
+    let pid = launcher.pid().to_string();
+    for signal in ["KILL", "STOP", "TERM", "HUP", "CONT"] {
+        let mut attack = Command::new("/bin/bash");
+        attack
+            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
+            .uid(SUPERVISOR.uid)
+            .gid(SUPERVISOR.gid);
+        let outcome = run(attack);
+        assert_eq!(outcome.code, Some(1), "{signal}: {outcome:?}");
+        assert!(outcome.stderr.contains("not permitted"), "{outcome:?}");
+    }
+    assert_eq!(launcher.finish(), Some(0));
+}
+
+/// The kernel sends what a terminal's keys mean without asking who the receiver is.
+#[test]
+fn a_terminal_cannot_stop_it_either() {
+    let host = Host::new();
+    let top = wide(&host);
+    let mut command = artifacts_dir(&host, &top);
+    // The leader of a process group cannot leave its session.
+    command.process_group(0);
+    let launcher = Stopped::start(command, works_as_root);
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+    ] {
+        launcher.signal(signal);
+    }
+    assert_eq!(launcher.finish(), Some(0));
+}
+
+#[test]
+fn removal_has_the_users_rights_only() {
+    let host = Host::new();
+    let top = wide(&host);
+    let command = host.command(&[USER.name, "rmr", top.to_str().unwrap()]);
+    let as_user = |pid| status(pid, "Uid") == format!("0 {0} 0 {0}", USER.uid);
+    let launcher = Stopped::start(command, as_user);
+    let pid = launcher.pid();
+    assert_eq!(status(pid, "Gid"), format!("0 {0} 0 {0}", USER.gid));
+    assert_eq!(status(pid, "Groups"), USER.gid.to_string());
+    assert_eq!(status(pid, "CapEff"), "0000000000000000");
+    assert_eq!(launcher.finish(), Some(0));
+    assert!(!top.exists());
+}
+
+#[test]
+fn limits_of_the_caller_stop_nothing() {
+    let host = Host::new();
+    let top = host.storm().join("workers/one");
+    for (resource, value) in [
+        (libc::RLIMIT_FSIZE, 0),
+        (libc::RLIMIT_NOFILE, 6),
+        (libc::RLIMIT_NPROC, 0),
+        (libc::RLIMIT_STACK, 64 << 10),
+        (libc::RLIMIT_DATA, 8 << 20),
+        (libc::RLIMIT_AS, 64 << 20),
+        (libc::RLIMIT_MEMLOCK, 0),
+        (libc::RLIMIT_SIGPENDING, 0),
+    ] {
+        for limit in [before_exec::soft_limit, before_exec::limit] {
+            let mut path = top.clone();
+            for _ in 0..40 {
+                host.directory(&path, Some(SUPERVISOR), 0o755);
+                path.push("d");
+            }
+            let before = listing(&top);
+            for verb in ["code-dir", "artifacts-dir", "rmr"] {
+                let mut command = host.command(&[USER.name, verb, top.to_str().unwrap()]);
+                limit(&mut command, resource, value);
+                let outcome = run(command);
+                // Where root itself cannot get rid of a limit, nothing is begun.
+                if outcome.code == Some(6) && !before_exec::root_may_raise_limits() {
+                    outcome.expect_failure(6, "cannot set up `resource limits`");
+                    assert_eq!(listing(&top), before);
+                } else {
+                    outcome.expect_success();
+                }
+            }
+            if top.exists() {
+                fs::remove_dir_all(&top).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timer_of_the_caller_does_not_go_off() {
+    let host = Host::new();
+    let top = wide(&host);
+    let mut command = artifacts_dir(&host, &top);
+    // Later than the first acts, long before the end.
+    before_exec::alarm(&mut command, 20_000);
+    let start = Instant::now();
+    run(command).expect_success();
+    assert!(
+        start.elapsed() > Duration::from_millis(30),
+        "too quick to tell"
+    );
+}
+
+#[test]
+fn closed_standard_streams_become_nothing() {
+    let host = Host::new();
+    let top = host.storm().join("workers/one");
+    host.directory(&top, Some(SUPERVISOR), 0o755);
+    let file = top.join("twice");
+    host.file(&file, Some(SUPERVISOR), 0o644, "content");
+    fs::hard_link(&file, host.storm().join("second")).unwrap();
+    let before = listing(&file);
+    for streams in [&[2][..], &[1, 2], &[0, 1, 2], &[0]] {
+        // With a line to print, and the tree's own files the next ones to be opened.
+        let mut command = artifacts_dir(&host, &top);
+        for stream in streams {
+            before_exec::close(&mut command, *stream);
+        }
+        run(command).expect_success();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+        assert_eq!(listing(&file), before);
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let host = Host::new();
+    let top = host.storm().join("workers/one");
+    host.directory(&top, Some(SUPERVISOR), 0o755);
+    nix::unistd::mkfifo(&top.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let mut command = artifacts_dir(&host, &top);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(listing(&top)[0], "drwxrws--- 64110 64100 ./");
+}
+
+#[test]
+fn a_setuid_programs_environment_is_the_kernels_business() {
+    let host = Host::new();
+    let library = host.storm().join("evil.so");
+    host.file(&library, Some(SUPERVISOR), 0o755, "no library");
+    let text = library.to_str().unwrap();
+    for (name, value) in [
+        ("LD_PRELOAD", text),
+        ("LD_AUDIT", text),
+        ("LD_LIBRARY_PATH", "/mnt/storm"),
+        ("LD_DEBUG", "all"),
+        (
+            "GLIBC_TUNABLES",
+            "glibc.malloc.check=3:glibc.malloc.perturb=1",
+        ),
+        ("GCONV_PATH", "/mnt/storm"),
+        ("LOCPATH", "/mnt/storm"),
+        ("NSS_WRAPPER_PASSWD", text),
+        ("HOSTALIASES", text),
+        ("RUST_BACKTRACE", "full"),
+        ("RUST_MIN_STACK", "1"),
+        ("STORM_OCI_CONF_DIR", "/mnt/storm"),
+        ("PATH", "/mnt/storm"),
+        ("IFS", "/"),
+        ("BASH_ENV", text),
+        ("TMPDIR", "/mnt/storm"),
+    ] {
+        let mut command = host.command(&[USER.name, "rmr", "/mnt/storm/none"]);
+        command.env(name, value);
+        let outcome = run(command).expect_success();
+        assert_eq!(
+            (outcome.stdout.as_str(), outcome.stderr.as_str()),
+            ("", ""),
+            "{name}"
+        );
+    }
+}
+
+/// GHSA-mmx5-32m4-wxvx: the drop was made and had no effect, and nobody looked.
+#[test]
+fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
+    let host = Host::new();
+    let mut victim = Command::new("/bin/sleep");
+    let mut victim = victim
+        .arg("1000")
+        .uid(USER.uid)
+        .gid(USER.gid)
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let top = host.storm().join("workers/one");
+    host.directory(&top, Some(USER), 0o755);
+    let pid = victim.id().to_string();
+    let drop_bounding = u32::try_from(libc::PR_CAPBSET_DROP).unwrap();
+    let forbid_new = u32::try_from(libc::PR_SET_NO_NEW_PRIVS).unwrap();
+    for (call, argument, value, verbs) in [
+        (libc::SYS_setresuid, 1, USER.uid, &["rmr", "signal"][..]),
+        (libc::SYS_setresgid, 1, USER.gid, &["rmr", "signal"]),
+        (libc::SYS_setgroups, 0, 1, &["rmr", "signal"]),
+        (libc::SYS_prctl, 0, drop_bounding, &["signal"]),
+        (libc::SYS_prctl, 0, forbid_new, &["signal"]),
+    ] {
+        for verb in verbs {
+            let arguments: &[&str] = match *verb {
+                "rmr" => &[USER.name, "rmr", top.to_str().unwrap()],
+                _ => &[USER.name, "signal", &pid, "9"],
+            };
+            let mut command = Command::new(host.program());
+            command.args(arguments).env_clear().current_dir("/");
+            before_exec::without_effect(&mut command, SUPERVISOR, call, argument, value);
+            run(command).expect_failure(6, "cannot change to uid 64110");
+        }
+    }
+    assert!(top.exists(), "removed without the user's rights");
+    assert!(matches!(victim.try_wait(), Ok(None)), "killed by root");
+    host.call(&[USER.name, "signal", &pid, "9"])
+        .expect_success();
+    let ended = victim.wait().unwrap();
+    assert!(!ended.success());
+}
