@@ -288,6 +288,9 @@ pub enum SupervisorError {
         /// The file.
         path: PathBuf,
     },
+    /// A fault of this library or of one it uses.
+    #[error("cannot go on: a fault in the library: {0}")]
+    Panicked(String),
     /// The kernel refused something that always works.
     #[error("cannot {what}")]
     Kernel {
@@ -380,9 +383,10 @@ impl SupervisorError {
             Self::ReadRecord { .. } | Self::Record { .. } | Self::Unrecorded(_) => {
                 ErrorCode::Record
             }
-            Self::Cgroup { .. } | Self::CgroupValue { .. } | Self::Kernel { .. } => {
-                ErrorCode::Internal
-            }
+            Self::Cgroup { .. }
+            | Self::CgroupValue { .. }
+            | Self::Kernel { .. }
+            | Self::Panicked(_) => ErrorCode::Internal,
         }
     }
 

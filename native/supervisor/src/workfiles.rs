@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use storm_oci_request::{HostPath, LaunchRequest};
+use storm_oci_request::{HostPath, LaunchRequest, MAX_REQUEST_BYTES, RequestError};
 use tracing::warn;
 
 use crate::beneath::Directory;
@@ -25,7 +25,7 @@ const IMAGE_MODE: u32 = 0o644;
 ///
 /// # Errors
 ///
-/// [`SupervisorError::Write`].
+/// [`SupervisorError::Write`]; [`SupervisorError::Request`] for one that is too long.
 pub(crate) fn write_request(
     worker: &Worker,
     request: &LaunchRequest,
@@ -38,6 +38,13 @@ pub(crate) fn write_request(
     let json = request
         .to_json()
         .map_err(|error| failed(io::Error::other(error)))?;
+    if json.len() > MAX_REQUEST_BYTES {
+        // The launcher would not read it.
+        return Err(SupervisorError::Request(RequestError::TooLarge {
+            found: json.len(),
+            limit: MAX_REQUEST_BYTES,
+        }));
+    }
     Directory::open(Path::new(worker.directory.as_str()))
         .and_then(|directory| directory.replace(REQUEST, REQUEST_MODE))
         .and_then(|mut file| file.write_all(&json))

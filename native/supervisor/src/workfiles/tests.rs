@@ -87,6 +87,17 @@ fn the_request_is_readable_by_this_account_only() {
 }
 
 #[test]
+fn a_request_that_the_launcher_would_not_read_is_not_written() {
+    let (root, worker) = placed();
+    let mut request = crate::request::tests::appendix_request();
+    let long = format!("A={}", "x".repeat(MAX_REQUEST_BYTES));
+    request.oci_runtime_config.process.env.push(long);
+    let error = write_request(&worker, &request).unwrap_err();
+    assert!(error.report().contains("bytes"), "{}", error.report());
+    assert!(!root.path().join("worker/oci-config.json").exists());
+}
+
+#[test]
 fn a_missing_worker_directory_is_named() {
     let (root, worker) = placed();
     fs::remove_dir(root.path().join("worker")).unwrap();
