@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use storm_oci_request::{ExitRecord, LaunchRecord};
+use storm_oci_request::LaunchRecord;
 
 use crate::mountinfo::{self, Mount};
 use crate::process::Status;
@@ -138,31 +138,6 @@ pub fn records(layout: &Layout) -> Result<Vec<LaunchRecord>, E2eError> {
         records.push(record);
     }
     Ok(records)
-}
-
-/// The exit record of a container, once it has one.
-///
-/// # Errors
-///
-/// [`E2eError::Document`] when it is not one.
-pub fn exit_record(layout: &Layout, container_id: &str) -> Result<Option<ExitRecord>, E2eError> {
-    let path = layout
-        .run_root
-        .join("records")
-        .join(format!("{container_id}.exit.json"));
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = files::read(&path)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    ExitRecord::parse(text.as_bytes())
-        .map(Some)
-        .map_err(|error| E2eError::Document {
-            document: path.display().to_string(),
-            reason: error.to_string(),
-        })
 }
 
 /// The layers that are mounted on the host, by their mount points.

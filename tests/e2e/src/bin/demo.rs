@@ -54,11 +54,11 @@ fn run() -> Result<(), E2eError> {
 
     steps.begin("kill it; what is left?");
     topology::kill(&testbed.layout, &testbed.user, &[NAME])?;
-    if let Some(exit) = container::exit_record(&testbed.layout, &container.id())? {
-        say::fact(
-            "ended with",
-            format!("{} (143 = asked to end)", exit.shell_code()),
-        );
+    let end = format!("container {} ended ", container.id());
+    for line in files::read(&testbed.layout.supervisor_log())?.lines() {
+        if let Some(at) = line.find(&end) {
+            say::line(line.get(at..).unwrap_or_default());
+        }
     }
     let kept = container::mounted_layers(&testbed.layout)?.len();
     say::line(format!(
