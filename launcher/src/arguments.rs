@@ -138,17 +138,24 @@ fn parse_verb(verb: &str, arguments: &[&str]) -> Result<Verb, LauncherError> {
     }
 }
 
-/// As [`number`], with an optional minus sign.
-fn signed_number(what: &'static str, text: &str) -> Result<i32, LauncherError> {
-    match text.strip_prefix('-') {
-        Some(digits) => number(what, digits).map(i32::saturating_neg),
-        None => number(what, text),
-    }
+/// A number without a sign.
+fn number<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, LauncherError> {
+    digits(what, text, text)
 }
 
-fn number<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, LauncherError> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let parsed = if digits { text.parse().ok() } else { None };
+/// A number that may have a minus sign.
+fn signed_number(what: &'static str, text: &str) -> Result<i32, LauncherError> {
+    digits(what, text, text.strip_prefix('-').unwrap_or(text))
+}
+
+/// Parses `text`, of which `plain` must be digits: the standard parsers take a plus sign too.
+fn digits<T: std::str::FromStr>(
+    what: &'static str,
+    text: &str,
+    plain: &str,
+) -> Result<T, LauncherError> {
+    let only_digits = plain.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = if only_digits { text.parse().ok() } else { None };
     parsed.ok_or_else(|| LauncherError::Number {
         what,
         text: text.chars().take(SHOWN).collect(),
