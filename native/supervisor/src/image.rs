@@ -220,21 +220,15 @@ impl Images {
             .collect()
     }
 
-    /// Makes the next launch fetch layers anew, because the launcher refused their files: those it
-    /// named, or all of the image's when it named none. Returns how many.
+    /// Makes the next launch fetch those of the image's layers anew that `is_bad` names, because
+    /// the launcher refused their files. Returns how many.
     pub(crate) fn discard(
         &self,
         image: &LocalImage,
-        refused: &[&str],
+        is_bad: impl Fn(&HostPath) -> bool,
     ) -> Result<usize, SupervisorError> {
-        let named = |layer: &&ImageLayer| refused.contains(&layer.path.as_str());
-        let any_named = image.layers.iter().any(|layer| named(&layer));
         let mut discarded = 0;
-        for layer in image
-            .layers
-            .iter()
-            .filter(|layer| !any_named || named(layer))
-        {
+        for layer in image.layers.iter().filter(|layer| is_bad(&layer.path)) {
             if let Some((digest, _)) = &layer.cached {
                 self.store.discard_layer(digest)?;
                 discarded += 1;

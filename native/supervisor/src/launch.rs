@@ -1,5 +1,6 @@
 //! One launch, step by step. Whatever a user or an image does wrong ends in an outcome.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -143,12 +144,20 @@ impl Containers {
         Err(refusal)
     }
 
-    /// A layer that the launcher refused is not kept: the next try fetches it anew.
+    /// A layer that the launcher refused is not kept: the next try fetches it anew. Where the
+    /// launcher does not name it, it is any but those that other containers run on.
     fn discard_layers(&self, image: &LocalImage, refused: &[&str]) {
         let Some(images) = &self.images else {
             return;
         };
-        match images.discard(image, refused) {
+        let is_named = |path: &HostPath| refused.contains(&path.as_str());
+        let discarded = if image.layers.iter().any(|layer| is_named(&layer.path)) {
+            images.discard(image, is_named)
+        } else {
+            let sound = self.mounted_layers();
+            images.discard(image, |path| !sound.contains(path))
+        };
+        match discarded {
             Ok(count) => {
                 warn!(target: "storm_oci.launch", "discarded {count} local layers of image {}: the launcher refused them", image.tag);
             }
@@ -156,6 +165,13 @@ impl Containers {
                 error!(target: "storm_oci.launch", "cannot discard layers of image {}: {}", image.tag, error.report());
             }
         }
+    }
+
+    /// The layers of the containers on record.
+    fn mounted_layers(&self) -> BTreeSet<HostPath> {
+        let records = self.records.all().unwrap_or_default();
+        let layers = records.into_iter().flat_map(|record| record.layers);
+        layers.map(|layer| layer.path).collect()
     }
 
     /// Reads the record of a container that the launcher says it started, and watches it.

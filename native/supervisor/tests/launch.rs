@@ -199,36 +199,50 @@ fn refusals_of_the_launcher_are_told_apart_by_its_exit_code() {
     assert_eq!(outcome["hint"], "do otherwise");
 }
 
-#[test]
-fn a_refused_layer_is_fetched_anew_at_the_next_try() {
-    let node = Node::new();
+/// Has the launcher refuse the image once, saying `line`, repairs both layers in the store,
+/// launches again and tells what the local layers then hold.
+fn after_refusal(node: &Node, line: &str) -> [String; 2] {
     node.let_launch_succeed(WORKER);
     let supervisor = node.prepare();
-    let local = |name: &str| {
-        node.text(&format!(
-            "local/supervisor/oci-resources/layers/{}.sqsh",
-            node::hex(name)
-        ))
-    };
     node.answer("run-oci-container", "code", "50");
-    node.answer(
-        "run-oci-container",
-        "err",
-        &format!(
-            "worker-launcher: cannot use layer\nlayer: {}\n",
-            local("java")
-        ),
-    );
+    node.answer("run-oci-container", "err", line);
     supervisor.launch(&node.launch_document(WORKER));
-    fs::write(node.layer("java"), "repaired").unwrap();
+    for layer in ["base", "java"] {
+        fs::write(node.layer(layer), format!("repaired {layer}")).unwrap();
+    }
     node.stop_answering("run-oci-container", "code");
     let outcome = supervisor.launch(&node.launch_document(WORKER));
     assert_eq!(outcome["started"], true, "{outcome}");
-    assert_eq!(fs::read_to_string(local("java")).unwrap(), "repaired");
-    assert_eq!(
-        fs::read_to_string(local("base")).unwrap(),
-        "squashfs of base"
-    );
+    ["base", "java"].map(|layer| fs::read_to_string(local_layer(node, layer)).unwrap())
+}
+
+fn local_layer(node: &Node, layer: &str) -> String {
+    let name = format!("{}.sqsh", node::hex(layer));
+    node.text(&format!("local/supervisor/oci-resources/layers/{name}"))
+}
+
+#[test]
+fn a_refused_layer_is_fetched_anew_at_the_next_try() {
+    let node = Node::new();
+    let line = format!("layer: {}\n", local_layer(&node, "java"));
+    let found = after_refusal(&node, &line);
+    assert_eq!(found, ["squashfs of base", "repaired java"]);
+}
+
+#[test]
+fn a_refused_layer_without_a_name_is_any_that_no_container_runs_on() {
+    let node = Node::new();
+    let found = after_refusal(&node, "worker-launcher: cannot use a layer\n");
+    assert_eq!(found, ["repaired base", "repaired java"]);
+
+    let node = Node::new();
+    let other = "2a23ca4b-6062-4d08-8ac3-b09e7d35e7cb";
+    let mut record = node.launch_record(other, node::GONE);
+    record["layers"][0]["path"] = json!(local_layer(&node, "base"));
+    let path = node.path(&format!("run/records/6700-{other}.json"));
+    fs::write(path, record.to_string()).unwrap();
+    let found = after_refusal(&node, "worker-launcher: cannot use a layer\n");
+    assert_eq!(found, ["squashfs of base", "repaired java"]);
 }
 
 #[test]
