@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::accounts::MIN_USER_ID;
+use crate::accounts::{Account, MIN_USER_ID};
+use crate::cluster::as_account;
 use crate::{E2eError, Layout, command, files};
 
 /// Builds library, jar and launcher as `make build` does. The launcher is built for this layout's
@@ -21,20 +22,44 @@ pub fn build(layout: &Layout) -> Result<(), E2eError> {
     )
 }
 
-/// Installs into the scratch prefix, and writes this run's own values into the launcher's
-/// configuration.
+/// Installs into the scratch prefix. The launcher's configuration is then the example's.
 ///
 /// # Errors
 ///
 /// [`E2eError::Ended`].
 pub fn install(layout: &Layout) -> Result<(), E2eError> {
-    files::make_dir(&layout.scratch("conf"))?;
-    write_launcher_conf(layout, &[])?;
     command::run(
         "install",
         &mut make(layout, "install"),
         &layout.log("install"),
     )
+}
+
+/// What the launcher makes of its configuration: one `key=value` a line.
+///
+/// # Errors
+///
+/// [`E2eError::Unconfirmed`] when it refuses it.
+pub fn print_config(layout: &Layout, daemon: &Account) -> Result<String, E2eError> {
+    command::output(
+        as_account(daemon)
+            .arg(layout.launcher())
+            .arg("--print-config"),
+    )
+}
+
+/// Lets the launcher look at its own installation.
+///
+/// # Errors
+///
+/// [`E2eError::Unconfirmed`] with the problems it finds.
+pub fn check_setup(layout: &Layout, daemon: &Account) -> Result<(), E2eError> {
+    command::output(
+        as_account(daemon)
+            .arg(layout.launcher())
+            .arg("--checksetup"),
+    )
+    .map(|_| ())
 }
 
 /// Writes the launcher's configuration: this run's, and `banned` accounts.

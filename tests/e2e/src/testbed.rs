@@ -38,6 +38,8 @@ pub struct Testbed {
     pub store: ImageStore,
     /// The layers of [`IMAGE`], lowest first.
     pub layers: Vec<Layer>,
+    /// What the launcher made of the configuration that `make install` put there.
+    pub example_config: String,
     /// The daemons, once started.
     pub cluster: Option<Cluster>,
     removed: bool,
@@ -90,7 +92,10 @@ impl Testbed {
         );
         say::fact("scratch directory", layout.scratch.display());
         install::install(&layout)?;
-        say::fact("installed", layout.launcher().display());
+        let example_config = install::print_config(&layout, &daemon)?;
+        install::write_launcher_conf(&layout, &[])?;
+        install::check_setup(&layout, &daemon)?;
+        say::fact("installed and checked", layout.launcher().display());
 
         steps.begin("stock Storm, and the word count");
         storm_home::create(&layout)?;
@@ -120,6 +125,7 @@ impl Testbed {
             user,
             store,
             layers,
+            example_config,
             cluster: None,
             removed: false,
             _lock: lock,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use storm_oci_e2e::Layout;
+use storm_oci_e2e::storm_conf::{Ports, Settings, storm_yaml};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The keys of the specification's table of settings.
@@ -115,6 +117,30 @@ fn explained(text: &str, key: &str) -> bool {
     comment
         .iter()
         .any(|line| line.to_lowercase().contains("default"))
+}
+
+#[test]
+fn storm_yaml_has_every_key_the_tests_use() {
+    let text = example("storm.yaml.example");
+    let ports = Ports {
+        zookeeper: 1,
+        nimbus: 2,
+        supervisor: 3,
+        slots: vec![4],
+    };
+    let settings = Settings {
+        image: "storm/x:1".to_owned(),
+        allowed_images: Vec::new(),
+        readonly_mounts: Vec::new(),
+        seccomp: true,
+        worker_start_seconds: 1,
+    };
+    let used = storm_yaml(&Layout::new("x"), &ports, &settings);
+    for key in used.as_object().into_iter().flat_map(|keys| keys.keys()) {
+        if key.starts_with("storm.oci.") || key.starts_with("storm.resource.") {
+            assert!(explained(&text, key), "{key} has no line of explanation");
+        }
+    }
 }
 
 #[test]

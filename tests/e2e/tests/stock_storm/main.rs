@@ -50,6 +50,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
         seccomp: true,
         worker_start_seconds: 20,
     };
+    verdicts.check("the_example_configuration_loads", example_loads(&testbed));
     testbed.start(&settings, &mut steps)?;
     steps.begin("checks");
     checks(&mut testbed, &bad, &settings, verdicts)?;
@@ -137,6 +138,17 @@ fn checks(
 
     verdicts.check("killing_leaves_nothing", killed(testbed, &one));
     Ok(())
+}
+
+/// The launcher takes the example as it is, with the group that was named to `make install`.
+fn example_loads(testbed: &Testbed) -> Result<(), E2eError> {
+    let group = format!("storm.worker-launcher.group={}", testbed.daemon.name);
+    let found = testbed.example_config.lines().any(|line| line == group);
+    holds(
+        "the example has the group filled in",
+        found,
+        &testbed.example_config,
+    )
 }
 
 fn pid(testbed: &mut Testbed) -> Result<Option<u32>, E2eError> {
