@@ -356,3 +356,121 @@ impl LauncherError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scripts and the library go by these numbers: a change here breaks them.
+    #[test]
+    fn exit_codes_are_fixed() {
+        let container = || ContainerId::parse("1-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb").unwrap();
+        let text = String::new;
+        let table = [
+            (1, LauncherError::Arguments { expected: "" }),
+            (
+                1,
+                LauncherError::Number {
+                    what: "pid",
+                    text: text(),
+                },
+            ),
+            (1, LauncherError::NotUtf8 { position: 1 }),
+            (1, LauncherError::Id(IdError::HostPath(text()))),
+            (3, LauncherError::UnknownVerb { verb: text() }),
+            (3, LauncherError::UnsupportedVerb { verb: "", why: "" }),
+            (
+                6,
+                LauncherError::Privilege {
+                    wanted: text(),
+                    found: text(),
+                },
+            ),
+            (21, LauncherError::Missing { path: text() }),
+            (22, LauncherError::NotSetuid { cause: "", fix: "" }),
+            (22, LauncherError::OwnFile { problem: text() }),
+            (
+                24,
+                LauncherError::Config {
+                    path: text(),
+                    problem: text(),
+                },
+            ),
+            (
+                24,
+                LauncherError::Request {
+                    path: text(),
+                    problem: text(),
+                },
+            ),
+            (
+                31,
+                LauncherError::Record {
+                    container: container(),
+                    source: RecordError::Version { found: 0 },
+                },
+            ),
+            (
+                45,
+                LauncherError::Foreign {
+                    container: container(),
+                    owner: 1,
+                },
+            ),
+            (
+                45,
+                LauncherError::Running {
+                    container: container(),
+                },
+            ),
+            (
+                51,
+                LauncherError::Exists {
+                    container: container(),
+                    found: "",
+                },
+            ),
+            (7, LauncherError::Reported { code: 7 }),
+            (
+                255,
+                LauncherError::Account {
+                    name: text(),
+                    problem: AccountProblem::Root,
+                },
+            ),
+        ];
+        for (code, error) in table {
+            assert_eq!(error.exit_code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_of_steps_are_fixed() {
+        let table = [
+            (6, &[Step::Sanitize][..]),
+            (8, &[Step::Signal]),
+            (9, &[Step::FindProcess]),
+            (12, &[Step::Inspect]),
+            (30, &[Step::Open, Step::Create, Step::Lock]),
+            (31, &[Step::Read, Step::Write]),
+            (44, &[Step::RunContainer]),
+            (45, &[Step::DeleteContainer]),
+            (50, &[Step::CheckLayer, Step::MountLayer]),
+            (52, &[Step::BindSource]),
+            (53, &[Step::FindProgram]),
+            (54, &[Step::Mount, Step::Unmount]),
+            (55, &[Step::Cgroup]),
+            (56, &[Step::Spawn]),
+            (255, &[Step::Own, Step::Remove, Step::Probe]),
+        ];
+        for (code, steps) in table {
+            for step in steps {
+                let failed = LauncherError::failed(*step, "x", Errno::PERM);
+                assert_eq!(failed.exit_code(), code, "{step:?}");
+                assert!(failed.to_string().starts_with("cannot "), "{step:?}");
+                let refused = LauncherError::refused(*step, "x", "no");
+                assert_eq!(refused.exit_code(), code, "{step:?}");
+            }
+        }
+    }
+}
