@@ -314,6 +314,16 @@ impl LauncherError {
         }
     }
 
+    /// The layer file that was refused, for the library to throw away.
+    pub(crate) fn refused_layer(&self) -> Option<&str> {
+        match self {
+            Self::Refused { step, object, .. } | Self::Failed { step, object, .. } => {
+                matches!(step, Step::CheckLayer | Step::MountLayer).then_some(object)
+            }
+            _ => None,
+        }
+    }
+
     /// What the reader can do next, where there is something.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
@@ -322,7 +332,7 @@ impl LauncherError {
                 "run `worker-launcher --checksetup` as root; it lists every problem and its fix",
             ),
             Self::Failed {
-                step: Step::MountLayer,
+                step: Step::Mount,
                 source: Errno::NODEV,
                 ..
             } => Some("this kernel has no squashfs: load the module with `modprobe squashfs`"),

@@ -253,14 +253,13 @@ fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> 
     let place = directory
         .ensure(key, 0o700, 0)?
         .ensure(MOUNT_POINT, 0o700, 0)?;
-    mount_at(layer, &place).map_err(|source| {
+    mount_at(layer, &place).inspect_err(|_| {
         // Nothing is mounted, so these are empty directories: what fails here, fails again when
         // the next launch makes them.
         let _kept = directory
             .open(key)
             .and_then(|parent| parent.remove_dir(MOUNT_POINT))
             .and_then(|()| directory.remove_dir(key));
-        LauncherError::failed(Step::MountLayer, layer.path.as_str(), source)
     })
 }
 
@@ -297,21 +296,24 @@ fn check_header(layer: &LayerFile) -> Result<(), LauncherError> {
     squashfs::check(&header, bytes).map_err(|problem| refused(&layer.path, problem))
 }
 
-fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), Errno> {
-    let device = LoopDevice::attach(&layer.fd)?;
-    let context = fsopen("squashfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_flag(&context, "ro")?;
-    fsconfig_set_string(&context, "source", &device.path)?;
-    fsconfig_create(&context)?;
+/// Only what the kernel says of the file itself is the layer's fault: the supervisor throws such
+/// a layer away.
+fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {
+    let of_host = |object: &'static str| {
+        move |source: Errno| LauncherError::failed(Step::Mount, object, source)
+    };
+    let device = LoopDevice::attach(&layer.fd).map_err(of_host("loop device"))?;
+    let squashfs = of_host("squashfs");
+    let context = fsopen("squashfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(&squashfs)?;
+    fsconfig_set_flag(&context, "ro").map_err(&squashfs)?;
+    fsconfig_set_string(&context, "source", &device.path).map_err(&squashfs)?;
+    fsconfig_create(&context)
+        .map_err(|source| LauncherError::failed(Step::MountLayer, layer.path.as_str(), source))?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    move_mount(
-        &mount,
-        "",
-        place,
-        "",
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
-    )
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    let mount = fsmount(&context, flags, attributes).map_err(&squashfs)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&mount, "", place, "", flags).map_err(squashfs)
 }

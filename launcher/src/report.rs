@@ -5,11 +5,15 @@ use std::io::Write;
 
 use crate::error::LauncherError;
 
-/// Prints a failure with its chain of causes on one line, and the next step below it.
+/// Prints a failure with its chain of causes on one line, below it the layer file that was at
+/// fault, and the next step.
 ///
 /// A caller that closed its end of the pipe loses the text, nothing else.
 pub(crate) fn failure(error: &LauncherError) {
     let mut text = one_line(&error.to_string());
+    if let Some(layer) = error.refused_layer() {
+        text.push_str(&format!("layer: {layer}\n"));
+    }
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }

@@ -285,9 +285,11 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
                     || state().as_deref() == Some("started")
                     || is_unlocked(&host, &worker)
             });
-            if state().as_deref() == Some("started") && is_running(worker.init(&host)) {
-                worker.kill(&host);
+            if state().as_deref() == Some("started") {
                 let init = worker.init(&host);
+                if is_running(init) {
+                    signal(init, Signal::SIGKILL);
+                }
                 eventually("the container ends", || !is_running(init));
                 eventually("its monitor ends", || is_unlocked(&host, &worker));
             } else {
