@@ -8,13 +8,14 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use support::container::{Image, Worker};
 use support::tree::listing;
 use support::{Host, OTHER_USER, SUPERVISOR, TestAccount, USER};
 
@@ -253,11 +254,7 @@ fn worn_worker(host: &Host) -> PathBuf {
     host.directory(worker.join("shut"), user, 0o700);
     host.file(worker.join("shut/file"), user, 0o000, "");
     host.directory(worker.join("shut/inner"), user, 0o000);
-    fs::set_permissions(
-        worker.join("shut"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o500),
-    )
-    .unwrap();
+    fs::set_permissions(worker.join("shut"), PermissionsExt::from_mode(0o500)).unwrap();
     host.link("/mnt/home", worker.join("link"), user);
     mkfifo(&worker.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
     worker
@@ -389,4 +386,32 @@ fn files_that_vanish_meanwhile_are_no_failure() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// The worker's directory as a stock run leaves it, owners and modes.
+#[test]
+fn a_launch_leaves_the_workers_directory_as_the_original_does() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let worker = Worker::new(&host, &image, "exec sleep 1000");
+    let script = worker.directory.join("storm-worker-script.sh");
+    fs::set_permissions(&script, PermissionsExt::from_mode(0o644)).unwrap();
+    host.directory(worker.directory.join("pids"), STORM, 0o755);
+    host.directory(worker.directory.join("heartbeats"), STORM, 0o755);
+    host.directory(worker.directory.join("tmp/sub"), STORM, 0o755);
+    worker.launch(&host).expect_success();
+    assert_eq!(
+        listing(&worker.directory),
+        [
+            "drwxrws--- 64110 64100 ./",
+            "lrwxrwxrwx 64101 64100 ./artifacts",
+            "-rw------- 64101 64100 ./config.json",
+            "drwxrws--- 64110 64100 ./heartbeats",
+            "-rw-rw---- 64110 64100 ./oci-config.json",
+            "drwxrws--- 64110 64100 ./pids",
+            "-rw-rw---- 64110 64100 ./storm-worker-script.sh",
+            "drwxrwx--- 64110 64100 ./tmp",
+            "drwxrwx--- 64110 64100 ./tmp/sub",
+        ]
+    );
 }
