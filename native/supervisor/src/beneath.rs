@@ -13,6 +13,9 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+/// Part of every open: the last component is no link, and no program inherits the file.
+const NEVER_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
 /// An opened directory in which files are named by one component.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
@@ -21,7 +24,7 @@ impl Directory {
     /// Opens a directory whose path only trusted accounts can change; the last component is no
     /// link.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | NEVER_FOLLOW;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
@@ -67,13 +70,17 @@ impl Directory {
         if name.contains('/') {
             return Err(Errno::INVAL.into());
         }
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | NEVER_FOLLOW;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match rustix::fs::openat2(self.0.as_fd(), name, flags, mode, resolve) {
-            // Before 5.6. For a name of one component O_NOFOLLOW says the same.
-            Err(Errno::NOSYS) => Ok(rustix::fs::openat(self.0.as_fd(), name, flags, mode)?),
+            Err(Errno::NOSYS) => self.open_component(name, flags, mode),
             opened => Ok(opened?),
         }
+    }
+
+    /// What to do before Linux 5.6: for a name of one component `O_NOFOLLOW` says the same.
+    fn open_component(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::openat(self.0.as_fd(), name, flags, mode)?)
     }
 }
 
@@ -101,6 +108,8 @@ mod tests {
         assert!(directory.read("dirlink/target").is_err());
         assert!(directory.read("../x").is_err());
         assert!(Directory::open(&path.path().join("dirlink")).is_err());
+        let old_kernel = directory.open_component("link", NEVER_FOLLOW, Mode::empty());
+        assert!(old_kernel.is_err());
         directory
             .replace("link", 0o600)
             .unwrap()

@@ -41,9 +41,11 @@ fn the_image_note_follows_no_link_of_the_topologys_user() {
     let victim = root.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     let name = format!("artifacts/runc-{}.yaml", worker.container);
-    symlink(&victim, root.path().join(name)).unwrap();
+    let link = root.path().join(name);
+    symlink(&victim, &link).unwrap();
     write_image_note(&worker, &image);
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    assert!(link.is_symlink(), "what is there stays");
 }
 
 #[test]
