@@ -17,7 +17,7 @@ use storm_oci_request::{HostPath, LaunchRequest, RuntimeSpec, SpecInputs};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Deviation {
-    /// Its heading in `docs/deviations.md`.
+    /// Its row in `docs/deviations.md`.
     id: String,
     /// A JSON pointer; `*` stands for one array index.
     path: String,
@@ -43,6 +43,11 @@ const FIXED_MOUNTS: usize = 7;
 fn document(name: &str) -> Vec<u8> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/appendix");
     fs::read(directory.join(name)).unwrap()
+}
+
+fn documentation() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deviations.md");
+    fs::read_to_string(path).unwrap()
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> T {
@@ -149,6 +154,8 @@ fn config_json_is_the_appendixs_but_for_the_listed_deviations() {
             entry.path
         );
         assert!(entry.reason.len() > 20, "{} has no reason", entry.id);
+        let row = format!("| `{}` |", entry.id);
+        assert!(documentation().contains(&row), "{} is not told", entry.id);
     }
 }
 
