@@ -82,7 +82,8 @@ test: ## all tiers, as root; each one's time at the end
 	printf "\n$$report\n"; exit $$failed
 
 test-unit: ## tests that need neither root nor a network
-	cargo test --workspace --exclude storm-oci-request --lib --bins --examples
+	cargo test --workspace --exclude storm-oci-request --lib --bins
+	cargo build -p storm-oci-store --examples
 	cargo test -p storm-oci-store -p storm-oci-supervisor -p storm-oci-bridge $(PLAIN_TESTS:%=--test %)
 	cargo test -p storm-oci-e2e --test examples
 
@@ -94,6 +95,7 @@ test-schema: ## every generated config.json against OCI's schema
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, a full disk
 	cargo test -p storm-oci-launcher
+	cargo build -p storm-oci-store --examples
 	cargo test -p storm-oci-store --test 'privileged_*'
 
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
