@@ -93,10 +93,10 @@ test-request: ## the launch request: reader, fixtures, generated config.json
 test-schema: ## every generated config.json against OCI's schema
 	tests/compliance/check-schema
 
-test-launcher: ## root: a real setuid copy, accounts, mounts, a full disk
+test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test -p storm-oci-launcher
 	cargo build -p storm-oci-store --examples
-	cargo test -p storm-oci-store --test 'privileged_*'
+	cargo test -p storm-oci-store -p storm-oci-supervisor --test 'privileged_*'
 
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 	cargo build -p storm-oci-bridge --lib --examples
