@@ -23,7 +23,9 @@ endif
 
 # Tests that need root have names that begin so; the rest of a crate's tests need nothing.
 PRIVILEGED := privileged_% attack_%
-PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(basename $(notdir $(wildcard native/*/tests/*.rs))))
+NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
+PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(NATIVE_TESTS))
+PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-launcher test-jvm test-e2e
 
 .PHONY: help build library launcher jar install demo check fmt test clean $(filter test-%,$(TIERS))
@@ -64,10 +66,9 @@ demo: ## count words on a stock Storm, in a container, and leave nothing behind
 	$(AS_CALLER) cargo build --quiet -p storm-oci-e2e --bin demo
 	@'$(TARGET_DIR)/debug/demo'
 
-check: ## formatting and lints, of every set of features
+check: ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
 fmt: ## format the Rust sources
 	cargo fmt --all
@@ -81,11 +82,10 @@ test: ## all tiers, as root; each one's time at the end
 	done; \
 	printf "\n$$report\n"; exit $$failed
 
+# The tiers build the whole workspace, so that each uses what the one before it built. Only the
+# launcher and the request are built alone, with the features that root's program gets.
 test-unit: ## tests that need neither root nor a network
-	cargo test --workspace --exclude storm-oci-request --lib --bins
-	cargo build -p storm-oci-store --examples
-	cargo test -p storm-oci-store -p storm-oci-supervisor -p storm-oci-bridge $(PLAIN_TESTS:%=--test %)
-	cargo test -p storm-oci-e2e --test examples
+	cargo test --workspace --exclude storm-oci-request --lib --bins --examples --test examples $(PLAIN_TESTS:%=--test %)
 
 test-request: ## the launch request: reader, fixtures, generated config.json
 	cargo test -p storm-oci-request
@@ -95,15 +95,15 @@ test-schema: ## every generated config.json against OCI's schema
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test -p storm-oci-launcher
-	cargo build -p storm-oci-store --examples
-	cargo test -p storm-oci-store -p storm-oci-supervisor --test 'privileged_*'
+	cargo test --workspace $(PRIVILEGED_TESTS:%=--test %)
+	tests/compliance/check-runc
 
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
-	cargo build -p storm-oci-bridge --lib --examples
+	cargo build --workspace --lib --examples
 	gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
 
 test-e2e: ## root: real Storm, real containers
-	cargo test -p storm-oci-e2e --test stock_storm
+	cargo test --workspace --test stock_storm
 
 clean: ## remove what was built
 	cargo clean
