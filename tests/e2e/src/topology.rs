@@ -18,6 +18,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(60);
 /// A worker that cannot be launched has no directory between two tries.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// Where the counting bolt writes, below the worker's directory.
+pub const REPORT: &str = "artifacts/word-counts.json";
+
 /// What the counting bolt writes.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -210,7 +213,7 @@ pub fn report(
     let report = interrupt::poll(REPORT_LIMIT, || {
         alive()?;
         for worker in workers(layout, name)? {
-            let path = worker.join("artifacts/word-counts.json");
+            let path = worker.join(REPORT);
             if path.exists() {
                 let report = parse(&files::read(&path)?)?;
                 if report.passes >= passes {

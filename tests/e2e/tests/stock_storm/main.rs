@@ -15,7 +15,7 @@ use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::say::Steps;
 use storm_oci_e2e::storm_conf::Settings;
 use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
-use storm_oci_e2e::{E2eError, Layout, files, install, interrupt, topology};
+use storm_oci_e2e::{E2eError, Layout, files, install, interrupt, process, topology};
 use verdicts::{Verdicts, holds, same};
 
 /// Two word counts of the same image.
@@ -23,6 +23,9 @@ const ONE: &str = "count-one";
 const TWO: &str = "count-two";
 /// One that is submitted when the image is in use already.
 const LATER: &str = "count-later";
+
+/// From the end of a worker to the next one's container: Storm's rounds of 3 s, and a launch.
+const RELAUNCH_LIMIT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let mut verdicts = Verdicts::new();
@@ -122,6 +125,7 @@ fn checks(
     );
 
     verdicts.check("a_later_launch_mounts_and_fetches_nothing", later(testbed));
+    verdicts.check("an_end_is_told_truly_and_made_up_for", ended(testbed));
     verdicts.check(
         "a_user_not_permitted_costs_one_worker",
         banned(testbed, supervisor),
@@ -213,6 +217,32 @@ fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
         &[container.id(), "0 fetched, 0 mounted".to_owned()],
     )
     .map(|_| ())
+}
+
+/// Kills a container's pid 1: Storm learns the code a shell would tell, and starts another.
+fn ended(testbed: &mut Testbed) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let start = files::read(&layout.supervisor_log())?.len();
+    let before = Container::of(&layout, LATER)?;
+    process::kill(before.init);
+    let worker = before.record.container_id.worker_id().to_string();
+    said(
+        &layout,
+        start,
+        &[worker, "exited with code: 137".to_owned()],
+    )?;
+    let next = interrupt::poll(RELAUNCH_LIMIT, || {
+        testbed.check()?;
+        Ok(Container::of(&layout, LATER)
+            .ok()
+            .filter(|next| next.id() != before.id()))
+    })?;
+    holds(
+        "an ended worker is started anew",
+        next.is_some(),
+        "no other container",
+    )?;
+    topology::report(&layout, LATER, 1, || testbed.check()).map(|_| ())
 }
 
 /// Submits a topology that must be refused, and waits for the words.
