@@ -16,7 +16,18 @@ use crate::error::{LauncherError, Step};
 use crate::privilege::{Identity, acting_as};
 use crate::sys_mount::restrict_mount;
 
+/// What a mount point must be to take a source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SourceKind {
+    /// A directory.
+    Directory,
+    /// A file, a socket or a FIFO.
+    File,
+}
+
 /// Clones the sources of all mounts to `<container>/binds/<number>`, in the request's order.
+///
+/// Returns what each is.
 ///
 /// # Errors
 ///
@@ -27,8 +38,9 @@ pub(crate) fn clone_all(
     config: &Config,
     user: &Identity,
     mounts: &[BindMount],
-) -> Result<(), LauncherError> {
+) -> Result<Vec<SourceKind>, LauncherError> {
     let binds = container.open("binds")?;
+    let mut kinds = Vec::with_capacity(mounts.len());
     let forbidden = Forbidden::find(config)?;
     for (index, mount) in mounts.iter().enumerate() {
         let source = open_source(user, &mount.source)?;
@@ -42,9 +54,15 @@ pub(crate) fn clone_all(
         if !mount.read_only {
             forbidden.check(&mount.source, &source, &stat)?;
         }
-        clone(&binds, index, mount, &source, &stat)?;
+        let kind = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            SourceKind::Directory
+        } else {
+            SourceKind::File
+        };
+        clone(&binds, index, mount, &source, kind)?;
+        kinds.push(kind);
     }
-    Ok(())
+    Ok(kinds)
 }
 
 fn failed(source: &HostPath) -> impl Fn(Errno) -> LauncherError {
@@ -92,7 +110,7 @@ fn clone(
     index: usize,
     mount: &BindMount,
     source: &OwnedFd,
-    stat: &Stat,
+    kind: SourceKind,
 ) -> Result<(), LauncherError> {
     let failed = failed(&mount.source);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -102,10 +120,9 @@ fn clone(
     let tree = open_tree(source, "", flags).map_err(&failed)?;
     restrict_mount(&tree, mount.read_only, true).map_err(&failed)?;
     let name = index.to_string();
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        binds.make(&name, 0o700)?;
-    } else {
-        binds.create(&name, 0o600)?;
+    match kind {
+        SourceKind::Directory => drop(binds.make(&name, 0o700)?),
+        SourceKind::File => drop(binds.create(&name, 0o600)?),
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&tree, "", binds, &name, flags).map_err(failed)

@@ -15,11 +15,10 @@ use crate::phases::Phases;
 use crate::process::HeldProcess;
 use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
-use crate::rootfs::HostNamespace;
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
 use crate::worker_files::{self, OutputFiles};
-use crate::{binds, bundle, image, read_back, report, rootfs, runc, sys};
+use crate::{binds, bundle, image, mount_points, read_back, report, rootfs, runc, sys};
 
 /// What a launch has from its first half.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +81,7 @@ fn attempt(
     let container = &launch.request.container_id;
     let outside = rootfs::enter_private_namespace();
     let outcome = match &outside {
-        Ok(outside) => steps(launch, record, phases, means, outside),
+        Ok(_) => steps(launch, record, phases, means),
         Err(_) => Ok(()),
     };
     match (outside, outcome) {
@@ -107,7 +106,6 @@ fn steps(
     mut record: LaunchRecord,
     mut phases: Phases,
     means: &Means<'_>,
-    outside: &HostNamespace,
 ) -> Result<(), LauncherError> {
     let Launch {
         caller,
@@ -124,11 +122,12 @@ fn steps(
     let root = rootfs::mount_overlay(&view, &record.layers)?;
     means.layers.release()?;
     phases.done("root file system");
-    image::check_mount_points(&root, &runtime.mounts)?;
     image::check_program(&root, runtime)?;
-    phases.done("image");
-    binds::clone_all(&view.container, config, &account.identity, &runtime.mounts)?;
+    let kinds = binds::clone_all(&view.container, config, &account.identity, &runtime.mounts)?;
     phases.done("binds");
+    mount_points::prepare(&root, runtime, &kinds)?;
+    rootfs::make_read_only(&root)?;
+    phases.done("mount points");
     let bundle = bundle::write(&view.container, caller, account, request)?;
     phases.done("bundle");
     host.runc.run(container, &view.container, means.output)?;
@@ -139,7 +138,6 @@ fn steps(
         return Err(lost(container, rustix::io::Errno::SRCH));
     };
     monitor::announce(means.line, pid, &host.hierarchies, &cgroup)?;
-    rootfs::restrict_root(outside, &init)?;
     read_back::check(&init, account, request, &host.hierarchies, &cgroup)?;
     phases.done("read back");
     write_for_people(launch, pid, &bundle);

@@ -22,6 +22,7 @@ mod layer_reaper;
 mod layers;
 mod loop_device;
 mod monitor;
+mod mount_points;
 mod ownership;
 mod phases;
 mod privilege;

@@ -20,7 +20,6 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::layers::{MOUNT_POINT, is_squashfs};
-use crate::process::HeldProcess;
 use crate::run_root::RunRoot;
 use crate::sys_file::read_at_most;
 use crate::sys_mount::{restrict_mount, unshare_mounts};
@@ -58,33 +57,11 @@ pub(crate) fn enter_private_namespace() -> Result<HostNamespace, LauncherError> 
     Ok(HostNamespace(host))
 }
 
-/// Takes set-user-id and device files from a container's root: runc loses both restrictions when
-/// it makes the root read-only.
-pub(crate) fn restrict_root(
-    host: &HostNamespace,
-    container: &HeldProcess,
-) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, "the container's root", source);
-    let Some(namespace) = container.open("ns/mnt").map_err(failed)? else {
-        return Ok(());
-    };
-    enter(&namespace)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let restricted =
-        openat(CWD, "/", flags, Mode::empty()).and_then(|root| restrict_mount(&root, true, false));
-    host.enter()?;
-    restricted.map_err(failed)
-}
-
-fn enter(namespace: &OwnedFd) -> Result<(), LauncherError> {
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-        .map_err(|source| LauncherError::failed(Step::Mount, "mount namespace", source))
-}
-
 impl HostNamespace {
     /// Goes back, and leaves the private mounts to vanish.
     pub(crate) fn enter(&self) -> Result<(), LauncherError> {
-        enter(&self.0)
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Mount))
+            .map_err(|source| LauncherError::failed(Step::Mount, "mount namespace", source))
     }
 }
 
@@ -260,4 +237,10 @@ fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
             "the kernel made another overlay than it was told to",
         ))
     }
+}
+
+/// Makes the mounted root read-only, before runc sees it.
+pub(crate) fn make_read_only(root: &OwnedFd) -> Result<(), LauncherError> {
+    restrict_mount(root, true, false)
+        .map_err(|source| LauncherError::failed(Step::Mount, "root file system", source))
 }

@@ -10,6 +10,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use support::container::{
@@ -321,40 +322,39 @@ fn an_image_cannot_redirect_what_is_mounted_over_it() {
     let host = Host::new();
     let victim = host.storm().join("victim");
     host.directory(&victim, None, 0o755);
+    let hostile = |name: &str, kind: &str, fill: &dyn Fn(&Path)| {
+        // Not on top of the base layer: a directory there would be merged.
+        Image::busybox_without(&host, name).with_layer(&host, &format!("{name}-{kind}"), fill)
+    };
+    let hostname = || bind("/etc/hostname", Path::new("/etc/hostname"), "ro");
     for name in ["dev", "proc", "sys", "etc", "tmp"] {
-        for file in [false, true] {
-            // Not on top of the base layer: a directory there would be merged.
-            let image = Image::busybox_without(&host, name).with_layer(
-                &host,
-                &format!("hostile-{name}-{file}"),
-                |root| {
-                    if file {
-                        fs::write(root.join(name), "").unwrap();
-                    } else {
-                        symlink(&victim, root.join(name)).unwrap();
-                    }
-                },
-            );
-            let mut worker = Worker::new(&host, &image, "echo .");
-            add_mount(
-                &mut worker,
-                bind("/etc/hostname", Path::new("/etc/hostname"), "ro"),
-            );
-            let outcome = worker.launch(&host);
-            let kernels = matches!(name, "dev" | "proc" | "sys");
-            if kernels || file {
-                let code = if kernels || name == "etc" { 54 } else { 44 };
-                outcome.expect_failure(code, "");
-                nothing_is_left(&host, &worker);
-            } else {
-                // A link inside the image leads nowhere else: the container may run.
-                outcome.expect_success();
-                worker.exit_record(&host);
-            }
-            let found = fs::read_dir(&victim).unwrap().count();
-            assert_eq!(found, 0, "{name} reached the host");
+        let link = |root: &Path| symlink(&victim, root.join(name)).unwrap();
+        let file = |root: &Path| fs::write(root.join(name), "").unwrap();
+        for (kind, fill) in [("link", &link as &dyn Fn(&Path)), ("file", &file)] {
+            let mut worker = Worker::new(&host, &hostile(name, kind, fill), "echo .");
+            add_mount(&mut worker, hostname());
+            worker
+                .launch(&host)
+                .expect_failure(54, &format!("`/{name}`: in the image"));
+            nothing_is_left(&host, &worker);
+        }
+        // The same link, to a directory of the image.
+        let inside = |root: &Path| {
+            link(root);
+            fs::create_dir_all(root.join(victim.strip_prefix("/").unwrap())).unwrap();
+        };
+        let mut worker = Worker::new(&host, &hostile(name, "inside", &inside), "echo .");
+        add_mount(&mut worker, hostname());
+        let outcome = worker.launch(&host);
+        if matches!(name, "dev" | "proc" | "sys") {
+            outcome.expect_failure(54, "it is no directory");
+        } else {
+            outcome.expect_success();
+            worker.exit_record(&host);
         }
     }
+    let found = fs::read_dir(&victim).unwrap().count();
+    assert_eq!(found, 0, "the host was reached");
 }
 
 #[test]
@@ -492,31 +492,40 @@ fn a_source_that_is_swapped_meanwhile_is_the_users_or_refused() {
     host.file(secret.join("loot"), Some(SUPERVISOR), 0o644, "loot");
     host.directory(home.join("data"), Some(USER), 0o755);
     host.link(secret.to_str().unwrap(), home.join("link"), Some(USER));
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let workers: Vec<Worker> = (0..15)
+        .map(|_| {
+            let mut worker = Worker::new(&host, &image, "ls /data; echo .");
+            add_mount(&mut worker, bind("/data", &home.join("data"), "rw"));
+            worker
+        })
+        .collect();
     let directory = fs::File::open(&home).unwrap();
-    let tries = std::thread::scope(|scope| {
+    let stop = AtomicBool::new(false);
+    let (outcomes, swaps) = std::thread::scope(|scope| {
         let swapper = scope.spawn(|| {
             let mut swaps = 0_u64;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
                 rustix::fs::renameat_with(&directory, "data", &directory, "link", flags).unwrap();
                 swaps += 1;
             }
             swaps
         });
-        for _ in 0..15 {
-            let mut worker = Worker::new(&host, &image, "ls /data; echo .");
-            add_mount(&mut worker, bind("/data", &home.join("data"), "rw"));
-            let outcome = worker.launch(&host);
-            match outcome.code {
-                Some(0) => assert_eq!(worker.stdout(), ".\n"),
-                _ => drop(outcome.expect_failure(52, "Permission denied")),
-            }
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        swapper.join().unwrap()
+        // Nothing here may panic: the scope would wait for the swapper for ever.
+        let outcomes: Vec<_> = workers
+            .into_iter()
+            .map(|worker| (worker.launch(&host), worker))
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        (outcomes, swapper.join().unwrap())
     });
-    assert!(tries > 1000, "only {tries} swaps");
+    for (outcome, worker) in outcomes {
+        match outcome.code {
+            Some(0) => assert_eq!(worker.stdout(), ".\n"),
+            _ => drop(outcome.expect_failure(52, "Permission denied")),
+        }
+    }
+    assert!(swaps > 1000, "only {swaps} swaps");
 }
 
 /// CVE-2018-19295 (Singularity: shared propagation).

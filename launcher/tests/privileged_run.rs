@@ -205,8 +205,8 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
             "worker directory",
             "layers",
             "root file system",
-            "image",
             "binds",
+            "mount points",
             "bundle",
             "runc",
             "read back",
@@ -558,21 +558,61 @@ fn an_image_without_the_program_is_refused_before_runc_starts() {
 }
 
 #[test]
-fn a_program_that_cannot_start_leaves_nothing() {
+fn what_runc_refuses_leaves_nothing() {
     let host = Host::new();
-    let image = Image::busybox(&host).with_layer(&host, "broken", |root| {
-        fs::create_dir(root.join("bin")).unwrap();
-        fs::write(root.join("bin/broken"), "\x7fELF").unwrap();
-        fs::set_permissions(root.join("bin/broken"), fs::Permissions::from_mode(0o755)).unwrap();
-    });
+    let image = Image::busybox(&host);
     let mut worker = Worker::new(&host, &image, STAY);
+    worker.amend(|request| {
+        let source = host.storm().join("stormdist");
+        let bind = |destination| {
+            json!({
+                "destination": destination, "type": "bind", "source": source,
+                "options": ["ro", "rbind", "rprivate"],
+            })
+        };
+        let mounts = request["ociRuntimeConfig"]["mounts"]
+            .as_array_mut()
+            .unwrap();
+        // The second has no mount point in the first, and cannot get one.
+        mounts.extend([bind("/data"), bind("/data/missing")]);
+    });
     worker
-        .amend(|request| request["ociRuntimeConfig"]["process"]["cwd"] = json!("/etc/os-release"));
-    worker.launch(&host).expect_failure(44, &worker.container);
-    assert!(
-        worker.traces(&host).is_empty(),
-        "{:?}",
-        worker.traces(&host)
+        .launch(&host)
+        .expect_failure(44, "read-only file system");
+    assert_eq!(worker.traces(&host), [] as [std::path::PathBuf; 0]);
+    assert_eq!(mounts(&host).len(), 1, "the layer stays for the next try");
+}
+
+#[test]
+fn missing_mount_points_are_made_and_the_working_directory_too() {
+    let host = Host::new();
+    let mut worker = Worker::new(
+        &host,
+        &Image::busybox(&host),
+        "pwd; ls -ld /new /new/deep; cat /new/file; echo .",
     );
-    assert_eq!(mounts(&host).len(), 2, "layers stay for the next try");
+    let file = host.storm().join("file");
+    host.file(&file, Some(USER), 0o644, "a line\n");
+    worker.amend(|request| {
+        let config = &mut request["ociRuntimeConfig"];
+        config["process"]["cwd"] = json!("/work/here");
+        for (destination, source) in [
+            ("/new/deep", host.storm().join("workers")),
+            ("/new/file", file),
+        ] {
+            config["mounts"].as_array_mut().unwrap().push(json!({
+                "destination": destination, "type": "bind", "source": source,
+                "options": ["ro", "rbind", "rprivate"],
+            }));
+        }
+    });
+    worker.launch(&host).expect_success();
+    let output = worker.stdout();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[0], "/work/here");
+    assert!(
+        lines[1].starts_with("drwxr-xr-x") && lines[1].ends_with("/new"),
+        "{output}"
+    );
+    assert_eq!(lines[3], "a line");
 }

@@ -171,7 +171,9 @@ impl<'a> RuntimeSpec<'a> {
             hostname: inputs.hostname,
             root: Root {
                 path: inputs.rootfs,
-                readonly: true,
+                // The launcher has mounted it read-only already. Told to do so as well, runc would
+                // mount it anew without `nosuid` and `nodev`.
+                readonly: false,
             },
             process: SpecProcess {
                 args: &config.process.args,

@@ -105,7 +105,7 @@ fn no_request_changes_what_the_launcher_decides() {
         let spec: Value = serde_json::from_slice(&spec).unwrap();
         let name = file.display();
         assert_eq!(spec["root"]["path"], "/run/x/rootfs", "{name}");
-        assert_eq!(spec["root"]["readonly"], true, "{name}");
+        assert_eq!(spec["root"]["readonly"], false, "{name}");
         assert_eq!(spec["process"]["noNewPrivileges"], true, "{name}");
         assert_eq!(
             spec["process"]["user"],
