@@ -103,7 +103,13 @@ fn what_others_have_inside_the_supervisors_tree_stays_theirs() {
     for (owner, uid) in [(None, 0), (Some(OTHER_USER), OTHER_USER.uid)] {
         let tree = victim(&host, &format!("/mnt/storm/of-{uid}"), owner);
         let path = tree.to_str().unwrap();
-        expect_untouched(&host, &tree, path, &format!("owned by uid {uid}"));
+        let why = format!("owned by uid {uid}");
+        expect_untouched(&host, &tree, path, &why);
+        // Not even what is the user's, below it.
+        let below = tree.join("of-user");
+        host.directory(&below, Some(USER), 0o755);
+        host.directory(below.join("inner"), Some(USER), 0o755);
+        expect_untouched(&host, &tree, below.to_str().unwrap(), &why);
     }
 }
 
@@ -115,6 +121,9 @@ fn the_supervisors_links_lead_nowhere() {
     expect_untouched(&host, &tree, "/mnt/storm/link/roots", "symbolic link");
     host.link("../..", "/mnt/storm/workers/up", Some(USER));
     expect_untouched(&host, &tree, "/mnt/storm/workers/up/home/roots", "link");
+    // The supervisor's link, but in a directory of root's.
+    host.link("/mnt/home", "/mnt/home/link", Some(SUPERVISOR));
+    expect_untouched(&host, &tree, "/mnt/home/link/roots", "symbolic link");
     // Root's own link, but where the supervisor put it.
     host.link("/mnt/home", "/mnt/storm/roots-link", None);
     expect_untouched(&host, &tree, "/mnt/storm/roots-link/roots", "symbolic link");

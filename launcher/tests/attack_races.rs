@@ -1,7 +1,7 @@
 //! The topology's user exchanges what a verb is about to touch, while it runs.
 //!
-//! Each test tries many times; [`TRIES`] calls of the launcher against a thread that does nothing
-//! but exchange. Victims are trees of another user and of root, made by the test.
+//! Each test tries many times; [`support::race::TRIES`] calls of the launcher against a
+//! thread that does nothing but exchange. Victims are trees of another user and of root, made by the test.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests set scenes by path, in their own mount namespace"
@@ -12,35 +12,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use support::race::race;
 use support::tree::listing;
 use support::{Host, OTHER_USER, SUPERVISOR, USER};
-
-/// Calls of the launcher in each race.
-const TRIES: u32 = 300;
-
-/// Runs `call` [`TRIES`] times while another thread runs `attack` over and over.
-fn race(attack: impl Fn() + Sync, mut call: impl FnMut()) {
-    let (stop, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                attack();
-                exchanges.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        for _ in 0..TRIES {
-            call();
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert!(
-        exchanges.into_inner() > u64::from(TRIES),
-        "no race took place"
-    );
-}
 
 fn exchange(one: &Path, other: &Path) {
     // Fails while a verb removes one of them; the next turn tries again.

@@ -10,12 +10,12 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use support::container::{Image, Worker};
+use support::race::race;
 use support::tree::listing;
 use support::{Host, OTHER_USER, SUPERVISOR, TestAccount, USER};
 
@@ -364,28 +364,24 @@ fn width_is_no_limit() {
 fn files_that_vanish_meanwhile_are_no_failure() {
     let host = Host::new();
     let top = topology(&host);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        // A new thread has the mount namespace of the one that made it.
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                for number in 0..50 {
-                    let path = top.join(format!("resources/blob-{number}"));
-                    fs::write(&path, "").unwrap();
-                    let _chowned = std::os::unix::fs::chown(&path, Some(64_101), Some(64_100));
-                }
-                for number in 0..50 {
-                    let path = top.join(format!("resources/blob-{number}"));
-                    fs::remove_file(path).unwrap();
-                }
+    let paths: Vec<PathBuf> = (0..50)
+        .map(|number| top.join(format!("resources/blob-{number}")))
+        .collect();
+    race(
+        || {
+            for path in &paths {
+                fs::write(path, "").unwrap();
+                std::os::unix::fs::chown(path, Some(SUPERVISOR.uid), Some(SUPERVISOR.gid)).unwrap();
             }
-        });
-        for _ in 0..100 {
+            for path in &paths {
+                fs::remove_file(path).unwrap();
+            }
+        },
+        || {
             host.call(&[USER.name, "code-dir", text(&top)])
                 .expect_success();
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
+        },
+    );
 }
 
 /// The worker's directory as a stock run leaves it, owners and modes.

@@ -1,9 +1,10 @@
 //! A host of its own for each privileged test.
 //!
-//! [`Host::new`] gives the test's thread a private mount namespace, with a tmpfs over `/mnt` and
-//! an overlay over `/etc`. The accounts, the configuration at its compiled-in place, the setuid
-//! program and every tree a test attacks exist only in there. The real host has no such account,
-//! sees none of these mounts, and nothing is left when the thread ends, however it ends.
+//! [`Host::new`] gives the test's thread a private mount namespace: a root directory of its own,
+//! a tmpfs over `/mnt` and an overlay over `/etc`. The accounts, the configuration at its
+//! compiled-in place, the setuid program and every tree a test attacks exist only in there. The
+//! real host has no such account, sees none of these mounts, and nothing is left when the thread
+//! ends, however it ends.
 //!
 //! Processes and cgroups are the host's: what a test starts, it ends.
 #![allow(
@@ -18,6 +19,8 @@
 pub(crate) mod before_exec;
 pub(crate) mod container;
 pub(crate) mod outcome;
+pub(crate) mod race;
+pub(crate) mod root;
 pub(crate) mod tree;
 
 use std::fs;
@@ -119,14 +122,8 @@ impl Host {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(none, "/", none, private, none).expect("make all mounts private");
         let mut host = Self { mounts: Vec::new() };
-        mount(
-            Some("tmpfs"),
-            SCRATCH,
-            Some("tmpfs"),
-            MsFlags::MS_NODEV,
-            Some("mode=0755"),
-        )
-        .expect("mount a tmpfs on /mnt");
+        root::enter();
+        root::tmpfs(SCRATCH);
         host.mounts.push(SCRATCH.into());
         host.cover("/etc");
         if !Path::new(CONF_DIR).starts_with("/etc") {
