@@ -55,7 +55,7 @@ fn fill(top: &Path, name: &str) {
 }
 
 #[test]
-fn cve_2021_44730_a_directory_exchanged_for_a_link_while_it_is_given_away() {
+fn cve_2021_44731_a_directory_exchanged_for_a_link_while_it_is_given_away() {
     let host = Host::new();
     let (tree, top) = (victim(&host), worker(&host));
     let before = listing(&tree);
