@@ -9,7 +9,7 @@ use storm_oci_request::{AccountName, HostPath, WorkerId};
 use tracing::{info, warn};
 
 use crate::config::Settings;
-use crate::documents::{self, LaunchDocument, PrepareDocument, ReserveDocument};
+use crate::documents::{self, LaunchDocument, PrepareDocument, ProfileDocument, ReserveDocument};
 use crate::error::SupervisorError;
 use crate::events::EventQueue;
 use crate::hierarchy::Hierarchies;
@@ -225,10 +225,12 @@ impl Containers {
     ///
     /// # Errors
     ///
-    /// None today.
+    /// [`SupervisorError::Document`] when `profile_json` is not one.
     pub fn profile(&self, profile_json: &str) -> Result<bool, SupervisorError> {
-        let profile = crate::text::shown(profile_json);
-        warn!(target: "storm_oci.profile", "cannot profile a worker: worker-launcher has no such verb yet; asked for {profile}");
+        let document: ProfileDocument = documents::read("profile document", profile_json)?;
+        let worker = crate::text::shown(&document.worker_id);
+        let command = crate::text::shown(&document.command.join(" "));
+        warn!(target: "storm_oci.profile", "cannot profile worker {worker}: worker-launcher has no such verb yet; asked for `{command}`");
         Ok(true)
     }
 

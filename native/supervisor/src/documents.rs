@@ -81,6 +81,15 @@ pub(crate) struct ReserveDocument {
     pub(crate) numa_id: Option<String>,
 }
 
+/// What [`crate::Containers::profile`] gets, without the environment: that may hold secrets, and
+/// nothing here has a use for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProfileDocument {
+    pub(crate) worker_id: String,
+    pub(crate) command: Vec<String>,
+}
+
 /// What [`crate::Containers::launch`] gets.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -280,7 +280,8 @@ fn memory_figures_of_this_host() {
 #[test]
 fn profiling_is_answered_once() {
     let node = Node::new();
-    assert!(node.prepare().containers.profile("{}").unwrap());
+    let request = r#"{"user":"u","workerId":"w","command":["jstack"],"environment":{"K":"v"}}"#;
+    assert!(node.prepare().containers.profile(request).unwrap());
 }
 
 #[test]
