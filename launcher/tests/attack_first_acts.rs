@@ -1,6 +1,8 @@
 //! The caller prepares descriptors, limits, signals, timers and an environment for the launcher.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

@@ -3,6 +3,8 @@
 //! Every tree here was made by the test, in its own mount namespace.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

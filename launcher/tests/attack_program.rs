@@ -1,6 +1,8 @@
 //! The caller tampers with the program, with its configuration, or with what it is called with.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

@@ -4,6 +4,8 @@
 //! thread that does nothing but exchange. Victims are trees of another user and of root, made by the test.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

@@ -1,6 +1,8 @@
 //! Every crate in root's program is listed with its reason, and nothing else is.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test reads the project's own files and runs cargo"
 )]
 

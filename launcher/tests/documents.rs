@@ -2,6 +2,8 @@
 //! named after an incident must be in the documents.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test reads the project's own files"
 )]
 

@@ -6,6 +6,8 @@
 //! `elf(5)`
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test reads the program it was built with"
 )]
 

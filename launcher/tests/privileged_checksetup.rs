@@ -1,6 +1,8 @@
 //! `--checksetup`, `--print-config` and `--version`: what an administrator is told.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

@@ -1,6 +1,8 @@
 //! `signal`: whom it reaches, with whose rights, and the original's exit codes.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 

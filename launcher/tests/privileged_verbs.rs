@@ -2,6 +2,8 @@
 //! original leaves, and that trees of any size and shape are no trouble.
 #![allow(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests set scenes by path, in their own mount namespace"
 )]
 
