@@ -1,9 +1,16 @@
 //! The only module that writes to the caller's standard streams.
+//!
+//! What stands at their other ends is the caller's: text is escaped, and nobody who does not read
+//! holds up root's work.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::BorrowedFd;
+use rustix::stdio::{stderr, stdout};
 
 use crate::error::LauncherError;
+use crate::sys_file::write_all;
 
 /// Prints a failure with its chain of causes on one line, below it the layer file that was at
 /// fault, and the next step.
@@ -17,12 +24,12 @@ pub(crate) fn failure(error: &LauncherError) {
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    let _lost = std::io::stderr().write_all(text.as_bytes());
+    print(stderr(), &text);
 }
 
 /// Prints one line of progress or warning on the error stream, as the original does.
 pub(crate) fn note(line: &str) {
-    let _lost = std::io::stderr().write_all(one_line(line).as_bytes());
+    print(stderr(), &one_line(line));
 }
 
 /// Prints one problem of `--checksetup`, with its fix on the same line.
@@ -32,7 +39,29 @@ pub(crate) fn problem(error: &LauncherError, fix: &str) {
 
 /// Prints what `--checksetup` says when there is no problem.
 pub(crate) fn fine(line: &str) {
-    let _lost = std::io::stdout().write_all(one_line(line).as_bytes());
+    print(stdout(), &one_line(line));
+}
+
+/// How long a stream may take to have room. Without room the text is lost, nothing else.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
+/// A pipe that is ready takes as much in one write without blocking: `PIPE_BUF`.
+const PIECE: usize = 4096;
+
+/// Writes what the reader takes.
+///
+/// The standard library's streams would block on a full pipe for as long as the caller likes.
+fn print(stream: BorrowedFd<'_>, text: &str) {
+    for piece in text.as_bytes().chunks(PIECE) {
+        let mut ready = [PollFd::new(&stream, PollFlags::OUT)];
+        let room = poll(&mut ready, Some(&PATIENCE)).is_ok_and(|count| count > 0);
+        if !room || write_all(stream, piece).is_err() {
+            return;
+        }
+    }
 }
 
 /// Names in a message come from arguments, files and directories: none of them may end the line
@@ -53,7 +82,7 @@ fn one_line(text: &str) -> String {
 /// Prints `--version`.
 pub(crate) fn version() {
     let text = format!("worker-launcher {}\n", env!("CARGO_PKG_VERSION"));
-    let _lost = std::io::stdout().write_all(text.as_bytes());
+    print(stdout(), &text);
 }
 
 /// Prints `--print-config`: one `key=value` line a key, defaults filled in.
@@ -62,5 +91,5 @@ pub(crate) fn configuration(effective: &BTreeMap<&'static str, String>) {
         .iter()
         .map(|(key, value)| format!("{key}={value}\n"))
         .collect();
-    let _lost = std::io::stdout().write_all(text.as_bytes());
+    print(stdout(), &text);
 }

@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -324,6 +325,37 @@ fn a_reader_that_went_away_is_no_failure() {
         .unwrap();
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(listing(&top)[0], "drwxrws--- 64110 64100 ./");
+}
+
+/// A caller that does not read could otherwise hold root's work at a point of its choice.
+#[test]
+fn a_reader_that_does_not_read_holds_nothing_up() {
+    let host = Host::new();
+    let top = host.storm().join("workers/one");
+    host.directory(&top, Some(SUPERVISOR), 0o755);
+    nix::unistd::mkfifo(&top.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    let capacity = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETPIPE_SZ).unwrap();
+    let filling = vec![b'x'; usize::try_from(capacity).unwrap()];
+    writer.write_all(&filling).unwrap();
+    let mut child = artifacts_dir(&host, &top)
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+            panic!("held up");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(0));
     assert_eq!(listing(&top)[0], "drwxrws--- 64110 64100 ./");
 }
 
