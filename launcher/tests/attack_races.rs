@@ -12,7 +12,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -43,17 +43,21 @@ fn worker(host: &Host) -> PathBuf {
     top
 }
 
-/// Fills `top/name` as the user.
+/// Puts a directory of the user's with files in it at `top/name`, unless something is there.
+///
+/// It is filled elsewhere: the test is root, and must not follow what the attack exchanges.
 fn fill(top: &Path, name: &str) {
-    let directory = top.join(name);
-    let _exists = fs::create_dir(&directory);
+    let stage = top.join("stage");
+    fs::create_dir(&stage).unwrap();
     for number in 0..20 {
-        let file = directory.join(number.to_string());
-        if fs::write(&file, "").is_ok() {
-            let _gone = chown(&file, Some(USER.uid), Some(USER.gid));
-        }
+        let file = stage.join(number.to_string());
+        fs::write(&file, "").unwrap();
+        chown(&file, Some(USER.uid), Some(USER.gid)).unwrap();
     }
-    let _gone = chown(&directory, Some(USER.uid), Some(USER.gid));
+    chown(&stage, Some(USER.uid), Some(USER.gid)).unwrap();
+    if fs::rename(&stage, top.join(name)).is_err() {
+        fs::remove_dir_all(&stage).unwrap();
+    }
 }
 
 #[test]
@@ -81,10 +85,13 @@ fn cve_2022_3328_a_directory_exchanged_for_a_link_while_it_is_removed() {
     race(
         || exchange(&top.join("sub"), &top.join("link")),
         || {
-            fill(&top, "sub");
-            if !top.join("link").is_symlink() {
-                let _exists = std::os::unix::fs::symlink(&tree, top.join("link"));
+            let [sub, link] = ["sub", "link"].map(|name| top.join(name));
+            if !sub.is_symlink() && !link.is_symlink() {
+                let _absent = fs::remove_dir_all(&link);
+                // Fails when they were exchanged just now; another turn comes.
+                let _missed = symlink(&tree, &link);
             }
+            fill(&top, "sub");
             let outcome = host.call(&[USER.name, "rmr", top.join("sub").to_str().unwrap()]);
             assert!(matches!(outcome.code, Some(0 | 255)), "{outcome:?}");
             assert_eq!(listing(&tree), before);
