@@ -47,12 +47,12 @@ fn status(pid: u32, field: &str) -> String {
         .join(" ")
 }
 
-/// A running launcher, stopped by root so that it can be looked at, ended when dropped.
-struct Stopped(Child);
+/// A process of the test's own, ended when dropped.
+struct Launched(Child);
 
-impl Stopped {
-    /// Starts `command` and stops it when `ready` holds.
-    fn start(mut command: Command, ready: impl Fn(u32) -> bool) -> Self {
+impl Launched {
+    /// Starts the launcher, and stops it as root when `ready` holds, to look at it.
+    fn stopped(mut command: Command, ready: impl Fn(u32) -> bool) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let stopped = Self(command.spawn().expect("start the launcher"));
         let pid = stopped.0.id();
@@ -84,7 +84,7 @@ impl Stopped {
     }
 }
 
-impl Drop for Stopped {
+impl Drop for Launched {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
             self.signal(Signal::SIGKILL);
@@ -133,7 +133,7 @@ fn nothing_of_the_caller_is_left_while_root_works() {
         before_exec::soft_limit(&mut command, resource, value);
     }
     before_exec::deaf(&mut command);
-    let launcher = Stopped::start(command, works_as_root);
+    let launcher = Launched::stopped(command, works_as_root);
     let pid = launcher.pid();
     for field in ["Uid", "Gid"] {
         assert_eq!(status(pid, field), "0 0 0 0", "{field}");
@@ -183,7 +183,7 @@ fn nothing_of_the_caller_is_left_while_root_works() {
 fn the_caller_can_neither_stop_nor_end_it_half_way() {
     let host = Host::new();
     let top = wide(&host);
-    let launcher = Stopped::start(artifacts_dir(&host, &top), works_as_root);
+    let launcher = Launched::stopped(artifacts_dir(&host, &top), works_as_root);
     let pid = launcher.pid().to_string();
     for signal in ["KILL", "STOP", "TERM", "HUP", "CONT"] {
         let mut attack = Command::new("/bin/bash");
@@ -206,7 +206,7 @@ fn a_terminal_cannot_stop_it_either() {
     let mut command = artifacts_dir(&host, &top);
     // The leader of a process group cannot leave its session.
     command.process_group(0);
-    let launcher = Stopped::start(command, works_as_root);
+    let launcher = Launched::stopped(command, works_as_root);
     for signal in [
         Signal::SIGINT,
         Signal::SIGQUIT,
@@ -226,7 +226,7 @@ fn removal_has_the_users_rights_only() {
     let top = wide(&host);
     let command = host.command(&[USER.name, "rmr", top.to_str().unwrap()]);
     let as_user = |pid| status(pid, "Uid") == format!("0 {0} 0 {0}", USER.uid);
-    let launcher = Stopped::start(command, as_user);
+    let launcher = Launched::stopped(command, as_user);
     let pid = launcher.pid();
     assert_eq!(status(pid, "Gid"), format!("0 {0} 0 {0}", USER.gid));
     assert_eq!(status(pid, "Groups"), USER.gid.to_string());
@@ -401,17 +401,16 @@ fn a_setuid_programs_environment_is_the_kernels_business() {
 #[test]
 fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
     let host = Host::new();
-    let mut victim = Command::new("/bin/sleep");
-    let mut victim = victim
+    let mut sleep = Command::new("/bin/sleep");
+    sleep
         .arg("1000")
         .uid(USER.uid)
         .gid(USER.gid)
-        .process_group(0)
-        .spawn()
-        .unwrap();
+        .process_group(0);
+    let mut victim = Launched(sleep.spawn().unwrap());
     let top = host.storm().join("workers/one");
     host.directory(&top, Some(USER), 0o755);
-    let pid = victim.id().to_string();
+    let pid = victim.pid().to_string();
     let drop_bounding = u32::try_from(libc::PR_CAPBSET_DROP).unwrap();
     let forbid_new = u32::try_from(libc::PR_SET_NO_NEW_PRIVS).unwrap();
     for (call, argument, value, verbs) in [
@@ -433,9 +432,9 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
         }
     }
     assert!(top.exists(), "removed without the user's rights");
-    assert!(matches!(victim.try_wait(), Ok(None)), "killed by root");
+    assert!(matches!(victim.0.try_wait(), Ok(None)), "killed by root");
     host.call(&[USER.name, "signal", &pid, "9"])
         .expect_success();
-    let ended = victim.wait().unwrap();
+    let ended = victim.0.wait().unwrap();
     assert!(!ended.success());
 }
