@@ -10,6 +10,9 @@ LIBRARY := $(TARGET_DIR)/release/libstorm_oci.so
 LAUNCHER := $(TARGET_DIR)/launcher/worker-launcher
 JAR := build/libs/storm-oci.jar
 
+# Debian keeps runc, debootstrap, useradd and runuser from an ordinary account's PATH.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
 # Through sudo, builds still run as the caller: the toolchain and the caches are theirs, and so the
 # files stay.
 ifneq ($(filter-out root,$(SUDO_USER)),)
