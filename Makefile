@@ -18,10 +18,11 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 ifneq ($(filter-out root,$(SUDO_USER)),)
 CALLER_HOME := $(shell getent passwd '$(SUDO_USER)' | cut -d: -f6)
 AS_CALLER := runuser -u $(SUDO_USER) -- env HOME=$(CALLER_HOME) PATH=$(CALLER_HOME)/.cargo/bin:$(PATH)
-# What must run as root uses the caller's toolchain, and a target directory of its own.
+# Tests run and build as root, with the caller's toolchain; what they built is given back.
 export RUSTUP_HOME ?= $(CALLER_HOME)/.rustup
 export PATH := $(CALLER_HOME)/.cargo/bin:$(PATH)
-AS_ROOT := env CARGO_TARGET_DIR=$(abspath $(TARGET_DIR))/sudo
+AS_ROOT := env SUDO_USER=
+GIVE_BACK := chown -R $(SUDO_USER): $(TARGET_DIR) build;
 endif
 
 # Tests that need root have names that begin so; the rest of a crate's tests need nothing.
@@ -83,7 +84,7 @@ test: ## all tiers, as root; each one's time at the end
 	  if $(AS_ROOT) $(MAKE) --no-print-directory $$tier; then result=passed; else result=FAILED; failed=1; fi; \
 	  report="$$report\ntier $$tier: $$(( $$(date +%s) - start )) s, $$result"; \
 	done; \
-	printf "\n$$report\n"; exit $$failed
+	$(GIVE_BACK) printf "\n$$report\n"; exit $$failed
 
 # The tiers build the whole workspace, so that each uses what the one before it built. Only the
 # launcher and the request are built alone, with the features that root's program gets.
