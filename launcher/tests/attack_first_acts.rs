@@ -198,6 +198,34 @@ fn the_caller_can_neither_stop_nor_end_it_half_way() {
     assert_eq!(launcher.finish(), Some(0));
 }
 
+/// A caller could otherwise keep root waiting, with a lock held, for as long as the machine is
+/// busy.
+#[test]
+fn the_callers_priority_does_not_slow_root_down() {
+    let host = Host::new();
+    let top = wide(&host);
+    let mut command = Command::new("/usr/bin/chrt");
+    command
+        .args(["--idle", "0", "/usr/bin/nice", "-n", "7"])
+        .arg(host.program())
+        .args([USER.name, "artifacts-dir", top.to_str().unwrap()])
+        .uid(SUPERVISOR.uid)
+        .gid(SUPERVISOR.gid)
+        .env_clear();
+    let launcher = Launched::stopped(command, works_as_root);
+    let stat = fs::read_to_string(format!("/proc/{}/stat", launcher.pid())).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // Fields 19 and 41; the state, field 3, comes first here.
+    let (nice, policy) = (fields[16], fields[38]);
+    assert_eq!((nice, policy), ("0", "0"));
+    assert_eq!(launcher.finish(), Some(0));
+}
+
 /// The kernel sends what a terminal's keys mean without asking who the receiver is.
 #[test]
 fn a_terminal_cannot_stop_it_either() {

@@ -138,19 +138,27 @@ fn the_supervisors_links_lead_nowhere() {
 #[test]
 fn links_inside_a_tree_lead_nowhere() {
     let host = Host::new();
-    let tree = victim(&host, "/mnt/home/roots", None);
-    let before = listing(&tree);
     let top = host.storm().join("workers/one");
-    host.directory(&top, Some(USER), 0o755);
-    host.link("/mnt/home/roots", top.join("directory"), Some(USER));
-    host.link("/mnt/home/roots/file", top.join("file"), Some(USER));
-    host.link("/mnt/home/roots/none", top.join("dangling"), Some(USER));
-    let path = top.to_str().unwrap();
-    for verb in VERBS {
-        host.call(&[USER.name, verb, path]).expect_success();
-        assert_eq!(listing(&tree), before, "{verb}");
+    for owner in [None, Some(SUPERVISOR)] {
+        let uid = owner.map_or(0, |owner| owner.uid);
+        let tree = victim(&host, &format!("/mnt/home/of-{uid}"), owner);
+        let before = listing(&tree);
+        host.directory(&top, Some(USER), 0o755);
+        for (name, target) in [
+            ("directory", format!("/mnt/home/of-{uid}")),
+            ("file", format!("/mnt/home/of-{uid}/file")),
+            ("relative", format!("../../../home/of-{uid}")),
+            ("dangling", format!("/mnt/home/of-{uid}/none")),
+        ] {
+            host.link(&target, top.join(name), Some(USER));
+        }
+        let path = top.to_str().unwrap();
+        for verb in VERBS {
+            host.call(&[USER.name, verb, path]).expect_success();
+            assert_eq!(listing(&tree), before, "{verb}");
+        }
+        assert!(!top.exists());
     }
-    assert!(!top.exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The topology's user exchanges what a verb is about to touch, while it runs.
 //!
 //! Each test tries many times; [`support::race::TRIES`] calls of the launcher against a
-//! thread that does nothing but exchange. Victims are trees of another user and of root, made by the test.
+//! thread that does nothing but exchange. The victim is a tree of the supervisor's, made by the test.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -18,20 +18,20 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use support::race::race;
 use support::tree::listing;
-use support::{Host, OTHER_USER, SUPERVISOR, USER};
+use support::{Host, SUPERVISOR, USER};
 
 fn exchange(one: &Path, other: &Path) {
     // Fails while a verb removes one of them; the next turn tries again.
     let _missed = renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE);
 }
 
-/// A tree of `OTHER_USER`'s outside of Storm's.
+/// A tree of the supervisor's that the user must not get: the owner alone would permit it.
 fn victim(host: &Host) -> PathBuf {
     let tree = Path::new("/mnt/home/victim").to_owned();
-    host.directory(&tree, Some(OTHER_USER), 0o755);
+    host.directory(&tree, Some(SUPERVISOR), 0o755);
     for number in 0..20 {
         let file = tree.join(number.to_string());
-        host.file(&file, Some(OTHER_USER), 0o600, "precious");
+        host.file(&file, Some(SUPERVISOR), 0o600, "precious");
     }
     tree
 }
@@ -147,7 +147,7 @@ fn a_deep_directory_moved_away_does_not_lead_out_of_the_tree() {
     const LEVELS: usize = 80;
     let host = Host::new();
     let (tree, top) = (victim(&host), worker(&host));
-    host.directory(tree.join("open"), Some(OTHER_USER), 0o777);
+    host.directory(tree.join("open"), Some(SUPERVISOR), 0o777);
     let before = listing(&tree);
     let grow = || {
         let mut path = top.join("deep");
