@@ -95,6 +95,12 @@ impl Layout {
         "/storm-oci-demo".to_owned()
     }
 
+    /// The cgroup of the processes that wait for the ends of containers.
+    #[must_use]
+    pub fn monitors_cgroup(&self) -> String {
+        format!("{}/monitors", self.cgroup_parent())
+    }
+
     /// The account of the daemons, and its group, the launcher's.
     #[must_use]
     pub fn daemon_account(&self) -> String {

@@ -8,14 +8,17 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::{E2eError, Layout, accounts, cgroups, command, files, mountinfo, process};
 
+/// Where runc keeps the state of containers, when nobody tells it another place.
+const RUNC_STATE: &str = "/run/runc";
+
 /// Everything on the host that belongs to a run: found by its accounts, its directories and its
 /// cgroup, so that other work on the host does not matter.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Traces(Vec<String>);
 
 impl Traces {
-    /// What containers leave behind: processes, mounts, loop devices, cgroups, runc's state and the
-    /// run root's directories.
+    /// What containers leave behind: processes, monitors among them, mounts, loop devices, cgroups,
+    /// runc's state and the run root's directories.
     ///
     /// # Errors
     ///
@@ -29,6 +32,10 @@ impl Traces {
                 traces.add("process", format!("{pid} {command}"));
             }
         }
+        for pid in cgroups::processes(&layout.monitors_cgroup())? {
+            traces.add("process", format!("{pid}, a monitor"));
+        }
+        traces.add_runc_state(layout)?;
         for directory in cgroups::directories(&layout.cgroup_parent())? {
             for entry in files::list(&directory)? {
                 // The launcher's own group of monitors stays, like its parent.
@@ -77,6 +84,7 @@ impl Traces {
         for directory in cgroups::directories(&layout.cgroup_parent())? {
             traces.add("cgroup", directory.display());
         }
+        traces.add_runc_state(layout)?;
         for directory in [&layout.scratch, &layout.run_root] {
             if directory.exists() {
                 traces.add("directory", directory.display());
@@ -123,6 +131,20 @@ impl Traces {
                         format!("{} ({})", mount.target.display(), mount.kind),
                     );
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// runc's own directory of a container says where its bundle is.
+    fn add_runc_state(&mut self, layout: &Layout) -> Result<(), E2eError> {
+        for entry in files::list(Path::new(RUNC_STATE))? {
+            // A container of somebody else may end between the listing and the look.
+            let Ok(state) = files::read(&entry.join("state.json")) else {
+                continue;
+            };
+            if state.contains(&layout.run_root.display().to_string()) {
+                self.add("runc's state", entry.display());
             }
         }
         Ok(())
@@ -193,7 +215,7 @@ fn end_processes(layout: &Layout) -> Result<(), E2eError> {
 fn delete_containers(layout: &Layout) -> Result<(), E2eError> {
     for bundle in files::list(&layout.run_root)? {
         let id = bundle.file_name().unwrap_or_default();
-        if Path::new("/run/runc").join(id).is_dir() {
+        if Path::new(RUNC_STATE).join(id).is_dir() {
             command::output(Command::new("runc").arg("delete").arg("--force").arg(id))?;
         }
     }
