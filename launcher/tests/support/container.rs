@@ -71,7 +71,8 @@ impl Image {
         fs::create_dir_all(&content).unwrap();
         fs::set_permissions(&content, fs::Permissions::from_mode(0o755)).unwrap();
         fill(&content);
-        let file = layer_directory(host).join(format!("{}-{name}.sqsh", unique()));
+        let own = format!("{}-{}-{name}.sqsh", std::process::id(), unique());
+        let file = layer_directory(host).join(own);
         squash(&content, &file);
         fs::remove_dir_all(&content).unwrap();
         settle(&file, Some(SUPERVISOR), 0o644);
