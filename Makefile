@@ -89,7 +89,8 @@ test: ## all tiers, as root; each one's time at the end
 # The tiers build the whole workspace, so that each uses what the one before it built. Only the
 # launcher and the request are built alone, with the features that root's program gets.
 test-unit: ## tests that need neither root nor a network
-	cargo test --workspace --exclude storm-oci-request --lib --bins --examples --test examples $(PLAIN_TESTS:%=--test %)
+	cargo build --workspace --examples
+	cargo test --workspace --exclude storm-oci-request --lib --bins --test examples $(PLAIN_TESTS:%=--test %)
 
 test-request: ## the launch request: reader, fixtures, generated config.json
 	cargo test -p storm-oci-request
