@@ -1,6 +1,7 @@
 //! The container's cgroup in every hierarchy: found, counted, emptied and removed, always by the
 //! path derived from the container's id.
 
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
@@ -153,6 +154,11 @@ impl Hierarchies {
     pub(crate) fn read(&self, cgroup: &CgroupPath, file: &ControllerFile) -> Option<String> {
         let bytes = read_at_most(self.open_file(cgroup, file)?, MAX_BYTES).ok()??;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The hierarchies' descriptors.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.0.iter().map(|hierarchy| hierarchy.root.as_raw_fd())
     }
 
     /// Moves the calling process to a cgroup, made where it is missing, in the hierarchies by

@@ -15,10 +15,11 @@ use crate::phases::Phases;
 use crate::process::HeldProcess;
 use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
+use crate::runc::{self, Runc};
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
 use crate::worker_files::{self, OutputFiles};
-use crate::{binds, bundle, image, mount_points, read_back, report, rootfs, runc, sys};
+use crate::{binds, bundle, image, mount_points, read_back, report, rootfs, sys};
 
 /// What a launch has from its first half.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,10 @@ fn steps(
     phases.done("mount points");
     let bundle = bundle::write(&view.container, caller, account, request)?;
     phases.done("bundle");
-    host.runc.run(container, &view.container, means.output)?;
+    // Opened anew: runc protects its own program file by a bind mount, which works only where the
+    // file was opened, and else copies it whole.
+    let runc = Runc::open(&config.runc)?;
+    runc.run(container, &view.container, means.output)?;
     phases.done("runc");
     let init = find_init(launch, &view.container)?;
     record.init = init.record().map_err(|source| lost(container, source))?;

@@ -3,8 +3,8 @@
 //!
 //! It is forked before the mount namespace is left, so it pins no mount but the host's, and it
 //! is the subreaper above the container's first process, so it gets that process's true status.
-//! From its first moment on it has only the caller's rights, and whoever has these can kill it:
-//! then the exit code is lost, and nothing else.
+//! As soon as the container runs it has only the caller's rights, and whoever has these can kill
+//! it: then the exit code is lost, and nothing else.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -126,26 +126,37 @@ pub(crate) struct Watch<'a> {
 
 impl Watch<'_> {
     /// Gives up everything the monitor does not need, waits and writes.
+    ///
+    /// Until the container runs nothing but silence is asked of it: moving to another cgroup
+    /// meanwhile would hold up every new process of the host, and runc makes many.
     pub(crate) fn stay(&self, hierarchies: &Hierarchies) -> ! {
-        // Best effort: where it fails, stopping the supervisor's unit costs the exit code.
-        if let Ok(cgroup) = CgroupPath::parse(&format!("{}/{CGROUP}", self.cgroup_parent)) {
-            let _stays = hierarchies.leave_unit(&cgroup);
-        }
-        let nothing_left = detach_streams().is_ok();
-        sys::close_all_but(&mut [
+        let silent = detach_streams().is_ok();
+        let mut kept = vec![
             self.lock.as_raw_fd(),
             self.exit_record.as_raw_fd(),
             self.line.as_raw_fd(),
-        ]);
-        let caller = Identity {
-            groups: Vec::new(),
-            ..self.caller.clone()
-        };
-        let harmless = nothing_left
-            && become_for_good(&caller).is_ok()
-            && set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
-        if harmless && let Ok(Some((init, counters))) = receive(self.line) {
-            self.record_end(init, &counters);
+        ];
+        kept.extend(hierarchies.descriptors());
+        sys::close_all_but(&mut kept);
+        if silent && let Ok(Some((init, counters))) = receive(self.line) {
+            // Best effort: where it fails, stopping the supervisor's unit costs the exit code.
+            if let Ok(cgroup) = CgroupPath::parse(&format!("{}/{CGROUP}", self.cgroup_parent)) {
+                let _stays = hierarchies.leave_unit(&cgroup);
+            }
+            let kept = counters.iter().flatten().map(AsRawFd::as_raw_fd);
+            let mut kept: Vec<_> = kept
+                .chain([self.lock.as_raw_fd(), self.exit_record.as_raw_fd()])
+                .collect();
+            sys::close_all_but(&mut kept);
+            let caller = Identity {
+                groups: Vec::new(),
+                ..self.caller.clone()
+            };
+            if become_for_good(&caller).is_ok()
+                && set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
+            {
+                self.record_end(init, &counters);
+            }
         }
         sys::end(0)
     }

@@ -9,8 +9,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
-    mount_change, move_mount, open_tree, unmount,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
+    move_mount, open_tree,
 };
 use rustix::process::{chdir, fchdir};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -96,6 +96,9 @@ pub(crate) fn view(
 
 /// Mounts the overlay of these layers, lowest first, on the container's `rootfs`.
 ///
+/// The stage stays where it is: unmounting makes the kernel wait for all processors, and the
+/// container cannot see it, because runc leaves this namespace's mounts behind altogether.
+///
 /// Returns the mounted root.
 pub(crate) fn mount_overlay(
     view: &PrivateView,
@@ -130,13 +133,6 @@ pub(crate) fn mount_overlay(
     );
     chdir("/").map_err(failed)?;
     mounted.map_err(failed)?;
-    unmount(
-        view.container.path_of("stage"),
-        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
-    )
-    .map_err(|source| {
-        LauncherError::failed(Step::Unmount, view.container.path_of("stage"), source)
-    })?;
     check_overlay(&rootfs, &lowers)
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn reset_signals_and_timers() {
     // The kernel's own structure: handler, flags, restorer and mask. All zero means SIG_DFL. Not
     // through the C library, which leaves out the signals that it keeps for itself.
     let default = [0_u64; 4];
-    let mask_bytes = std::mem::size_of::<u64>();
+    let mask_bytes = size_of::<u64>();
     for signal in 1..=64 {
         let no_old = std::ptr::null_mut::<u64>();
         // SAFETY: a valid action and no old one wanted; SIGKILL and SIGSTOP are refused.

@@ -499,10 +499,7 @@ fn the_monitor_has_only_the_callers_rights() {
     ];
     let unified = ["cpu.stat", "memory.events", "memory.peak"];
     kinds.retain(|kind| !counters.contains(&kind.as_str()) && !unified.contains(&kind.as_str()));
-    assert_eq!(
-        kinds,
-        [exit.as_str(), "lock", "null", "null", "null", "socket"]
-    );
+    assert_eq!(kinds, [exit.as_str(), "lock", "null", "null", "null"]);
     let cgroup = fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
     for line in cgroup
         .lines()
