@@ -2,7 +2,9 @@
 //! an image: each is refused with its own code, and nothing is left.
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests set scenes by path, in their own mount namespace"
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests set scenes and read what they made by path, in their own mount namespace"
 )]
 
 mod support;
@@ -36,7 +38,7 @@ fn add_mount(worker: &mut Worker, mount: Value) {
 
 #[track_caller]
 fn nothing_is_left(host: &Host, worker: &Worker) {
-    assert_eq!(worker.traces(host), [] as [PathBuf; 0]);
+    assert_eq!(worker.traces(host), support::container::NOTHING);
 }
 
 /// CVE-2023-30549 (Apptainer: the kernel parses a user's image).
@@ -184,7 +186,9 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
             "{refused:#?}"
         );
         nothing_is_left(&host, &worker);
-        eventually("no loop device is left", || loops(&[file.clone()]) == 0);
+        eventually("no loop device is left", || {
+            loops(std::slice::from_ref(&file)) == 0
+        });
         let layers = host.run_root().join("layers");
         let empty = fs::read_dir(&layers).into_iter().flatten().filter(|entry| {
             let place = entry.as_ref().unwrap().path().join("mnt");
@@ -330,7 +334,9 @@ fn an_image_cannot_redirect_what_is_mounted_over_it() {
     for name in ["dev", "proc", "sys", "etc", "tmp"] {
         let link = |root: &Path| symlink(&victim, root.join(name)).unwrap();
         let file = |root: &Path| fs::write(root.join(name), "").unwrap();
-        for (kind, fill) in [("link", &link as &dyn Fn(&Path)), ("file", &file)] {
+        type Fill<'a> = &'a dyn Fn(&Path);
+        let fills: [(&str, Fill<'_>); 2] = [("link", &link), ("file", &file)];
+        for (kind, fill) in fills {
             let mut worker = Worker::new(&host, &hostile(name, kind, fill), "echo .");
             add_mount(&mut worker, hostname());
             worker
@@ -546,6 +552,6 @@ fn a_failed_launch_leaves_the_mount_table_as_it_was() {
         .lines()
         .filter(|line| !before.contains(line))
         .collect();
-    assert_eq!(new, [] as [&str; 0]);
+    assert!(new.is_empty(), "{new:?}");
     assert_eq!(mounts(&host).len(), 1);
 }

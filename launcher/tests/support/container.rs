@@ -20,6 +20,9 @@ use super::{Host, Outcome, SCRATCH, SUPERVISOR, TestAccount, USER, outcome, sett
 /// The cgroup parent of the harness's configuration.
 pub(crate) const CGROUP_PARENT: &str = "soci-test";
 
+/// What [`Worker::traces`] has for a container of which nothing is left.
+pub(crate) const NOTHING: [PathBuf; 0] = [];
+
 /// Where the hierarchies are mounted on every host we test on.
 const CGROUP_MOUNTS: &str = "/sys/fs/cgroup";
 
