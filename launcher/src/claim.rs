@@ -10,6 +10,7 @@ use storm_oci_request::{ContainerId, LaunchRecord};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
+use crate::launch;
 use crate::remains::{self, Hold};
 use crate::run_root::{lock_file, try_lock};
 
@@ -40,7 +41,7 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
         Ok(_) | Err(LauncherError::Foreign { .. }) => {}
         Err(error) => return Err(error),
     }
-    let _others = host.run_root.serialize()?;
+    let others = host.run_root.serialize()?;
     let root = host.run_root.root();
     if root.find(container.as_str())?.is_some() {
         return Err(LauncherError::Exists {
@@ -57,9 +58,9 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     }
     let directory = root.make(container.as_str(), 0o700)?;
     let claimed = fill(host, record, &directory);
+    drop(others);
     if claimed.is_err() {
-        // Reported is what failed first; a directory without a record is swept at any time.
-        let _reported = host.records().remove(container);
+        launch::undo(host, container);
     }
     claimed
 }

@@ -41,13 +41,13 @@ pub(crate) fn reap(
         }
     }
     if let Hold::Busy = remove(&host, container, caller)? {
-        let Some(record) = host.records().read(container)? else {
-            return Err(still_running(container));
-        };
-        if record.state == LaunchState::Launching || remains::is_running(&record)? {
-            return Err(still_running(container));
+        // Without a record, somebody else is about to have removed it.
+        if let Some(record) = host.records().read(container)? {
+            if record.state == LaunchState::Launching || remains::is_running(&record)? {
+                return Err(still_running(container));
+            }
+            end_monitor(&record).map_err(lost)?;
         }
-        end_monitor(&record).map_err(lost)?;
         wait_and_remove(&host, container, caller)?;
     }
     layer_reaper::reap(&host, keep)

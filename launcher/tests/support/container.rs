@@ -382,13 +382,20 @@ fn processes(cgroup: &Path) -> Vec<i32> {
 
 /// The mount points of all hierarchies.
 pub(crate) fn hierarchies() -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from(CGROUP_MOUNTS)];
-    found.extend(fs::read_dir(CGROUP_MOUNTS).unwrap().filter_map(|entry| {
-        let entry = entry.unwrap();
-        entry.file_type().unwrap().is_dir().then(|| entry.path())
-    }));
-    found.retain(|path| path.join("cgroup.procs").exists());
-    found
+    let is_hierarchy = |path: &PathBuf| path.join("cgroup.procs").exists();
+    let unified = PathBuf::from(CGROUP_MOUNTS);
+    if is_hierarchy(&unified) {
+        return vec![unified];
+    }
+    let entries = fs::read_dir(CGROUP_MOUNTS).unwrap();
+    // Some are symbolic links to others.
+    let entries = entries
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().unwrap().is_dir());
+    entries
+        .map(|entry| entry.path())
+        .filter(is_hierarchy)
+        .collect()
 }
 
 /// Sends a signal to a process of the test's own.
