@@ -1,11 +1,11 @@
 //! What the image must have: the container's program.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat2};
+use rustix::fs::{FileType, fstat};
 use storm_oci_request::{BindMount, HostPath, RuntimeConfig};
 
 use crate::error::{LauncherError, Step};
-use crate::mount_points::RESOLVE;
+use crate::mount_points::open_inside;
 
 /// Looks for the container's program where runc will: in the directories of the image's `PATH`.
 ///
@@ -59,8 +59,7 @@ fn is_covered(path: &str, mounts: &[BindMount]) -> bool {
 }
 
 fn is_executable(rootfs: &OwnedFd, path: &str) -> bool {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    openat2(rootfs, path, flags, Mode::empty(), RESOLVE)
+    open_inside(rootfs, path)
         .and_then(|file| fstat(&file))
         .is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile

@@ -134,7 +134,7 @@ fn steps(
     // Opened anew: runc protects its own program file by a bind mount, which works only where the
     // file was opened, and else copies it whole.
     let runc = Runc::open(&config.runc)?;
-    runc.run(container, &view.container, means.output)?;
+    runc.run(container, &view.container, means.output, &launch.claim.lock)?;
     phases.done("runc");
     let init = find_init(launch, &view.container)?;
     record.init = init.record().map_err(|source| lost(container, source))?;

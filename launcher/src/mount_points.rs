@@ -17,8 +17,9 @@ use crate::error::{LauncherError, Step};
 /// What the launcher has runc mount: an image that has anything but a directory there is refused.
 const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
 
-/// Symbolic links in an image are looked up as the container would, and cannot lead out of it.
-pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+/// How often a look-up is done again. Each try fails only when something on the host was renamed
+/// or mounted at that very moment.
+const ATTEMPTS: u32 = 1000;
 
 /// Checks and completes the mount points of runc's mounts, of the request's, whose sources are of
 /// these kinds, and the working directory.
@@ -133,9 +134,26 @@ impl Image<'_> {
     }
 
     fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        openat2(self.root, path, flags, Mode::empty(), RESOLVE)
+        open_inside(self.root, path)
     }
+}
+
+/// Looks a path up as the container would: symbolic links cannot lead out of its root.
+///
+/// # References
+///
+/// `openat2(2)`, `RESOLVE_IN_ROOT`: a path with `..` fails with `EAGAIN` when the kernel cannot
+/// rule out that it was led astray meanwhile.
+pub(crate) fn open_inside(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    for _ in 1..ATTEMPTS {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Errno::AGAIN)
 }
 
 /// Makes an empty directory or file that everybody may read.

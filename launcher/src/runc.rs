@@ -64,6 +64,10 @@ impl Runc {
 
     /// Starts the container of the bundle in `directory` and returns when its first process runs.
     ///
+    /// runc keeps the container's lock while it works: so a free lock means that no runc, not even
+    /// one that is about to die, will make anything of the container's any more. It passes no
+    /// descriptor on to the container: what it gives its own child takes the number's place.
+    ///
     /// # Errors
     ///
     /// [`Step::RunContainer`] with the last error of runc's log.
@@ -72,6 +76,7 @@ impl Runc {
         container: &ContainerId,
         directory: &Directory,
         output: &OutputFiles,
+        lock: &OwnedFd,
     ) -> Result<(), LauncherError> {
         let place = directory.path();
         let log = format!("{place}/{LOG}");
@@ -91,7 +96,7 @@ impl Runc {
             container.as_str(),
         ];
         let null = null()?;
-        let status = self.execute(&arguments, &null, &output.out, &output.err)?;
+        let status = self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))?;
         if status.exit_status() == Some(0) {
             return Ok(());
         }
@@ -114,7 +119,7 @@ impl Runc {
         }
         let null = null()?;
         let arguments = ["runc", "delete", "--force", container.as_str()];
-        let status = self.execute(&arguments, &null, &null, &null)?;
+        let status = self.execute(&arguments, [&null; 3], None)?;
         if status.exit_status() == Some(0) {
             return Ok(());
         }
@@ -128,9 +133,8 @@ impl Runc {
     fn execute(
         &self,
         arguments: &[&str],
-        stdin: &OwnedFd,
-        stdout: &OwnedFd,
-        stderr: &OwnedFd,
+        streams: [&OwnedFd; 3],
+        kept: Option<&OwnedFd>,
     ) -> Result<WaitStatus, LauncherError> {
         let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
         let arguments: Vec<CString> = arguments
@@ -139,8 +143,13 @@ impl Runc {
             .collect::<Result<_, _>>()?;
         let pid = match sys::fork().map_err(failed)? {
             Fork::Child => {
-                let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-                sys::execute(self.program.as_fd(), &arguments, streams)
+                let streams = streams.map(AsFd::as_fd);
+                sys::execute(
+                    self.program.as_fd(),
+                    &arguments,
+                    streams,
+                    kept.map(AsFd::as_fd),
+                )
             }
             Fork::Parent(pid) => pid,
         };

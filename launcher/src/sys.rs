@@ -198,9 +198,12 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
 /// What a child of [`execute`] exits with when the kernel refused its program.
 pub(crate) const NOT_EXECUTED: i32 = 127;
 
-/// Becomes another program in a child just forked: these standard streams, no other descriptor
-/// that is not marked close-on-exec, an empty environment, default signals, the usual umask, and
-/// killed when the parent dies, so that nobody's work is left half done without an owner.
+/// The descriptor that [`execute`] passes on besides the standard streams.
+const PASSED_ON: RawFd = 3;
+
+/// Becomes another program in a child just forked: these standard streams, `kept` as descriptor
+/// 3 and no other that is not marked close-on-exec, an empty environment, default signals, the
+/// usual umask, and killed when the parent dies.
 ///
 /// # References
 ///
@@ -209,6 +212,7 @@ pub(crate) fn execute(
     program: BorrowedFd<'_>,
     arguments: &[CString],
     streams: [BorrowedFd<'_>; 3],
+    kept: Option<BorrowedFd<'_>>,
 ) -> ! {
     let mut vector: Vec<*const libc::c_char> =
         arguments.iter().map(|argument| argument.as_ptr()).collect();
@@ -217,10 +221,20 @@ pub(crate) fn execute(
     reset_signals_and_timers();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let signal = Some(rustix::process::Signal::KILL);
+    // Copies out of the way of the numbers that are given out below.
+    let (Ok(program), Ok(kept)) = (
+        rustix::io::fcntl_dupfd_cloexec(program, FIRST_FREE),
+        kept.map(|kept| rustix::io::fcntl_dupfd_cloexec(kept, FIRST_FREE))
+            .transpose(),
+    ) else {
+        end(NOT_EXECUTED)
+    };
+    let kept = kept.as_ref().map(|kept| (kept.as_raw_fd(), PASSED_ON));
+    let streams = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
     let ready = rustix::process::set_parent_process_death_signal(signal).is_ok()
-        && streams.iter().zip(0..).all(|(stream, number)| {
-            // SAFETY: the descriptor is borrowed; 0 to 2 are owned by nobody in this program.
-            unsafe { libc::dup2(stream.as_raw_fd(), number) >= 0 }
+        && streams.chain(kept).all(|(old, new)| {
+            // SAFETY: no pointers; this process never uses the owner of `new` again.
+            unsafe { libc::dup2(old, new) >= 0 }
         });
     if ready {
         // SAFETY: a constant empty path, and two vectors that end with a null pointer and whose
@@ -237,6 +251,9 @@ pub(crate) fn execute(
     }
     end(NOT_EXECUTED)
 }
+
+/// Above every number that [`execute`] gives out.
+const FIRST_FREE: RawFd = 10;
 
 /// Ends the process at once with this status, without unwinding or exit handlers: what a forked
 /// child must do.

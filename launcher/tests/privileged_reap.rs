@@ -256,6 +256,7 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
     let host = Host::new();
     let image = Image::busybox(&host);
     let mut interrupted = 0;
+    let mut workers = Vec::new();
     for step in 0..15 {
         for victims in [
             Victims::First,
@@ -302,7 +303,13 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
             interrupted += u32::from(!success);
             sweep(&host).expect_success();
             nothing_is_left(&host, &worker);
+            workers.push(worker);
         }
+    }
+    // Nor does anything appear later.
+    std::thread::sleep(Duration::from_millis(100));
+    for worker in &workers {
+        nothing_is_left(&host, worker);
     }
     assert!(
         interrupted > 20,
