@@ -383,6 +383,41 @@ fn an_image_cannot_lead_a_mount_below_the_kernels_directories() {
     }
 }
 
+/// The kernel gives a look-up with `..` up when anything on the host is renamed meanwhile: that
+/// must cost nobody a launch.
+#[test]
+fn renames_elsewhere_do_not_fail_a_launch() {
+    let host = Host::new();
+    let image = Image::busybox_without(&host, "tmp").with_layer(&host, "linked", |root| {
+        fs::create_dir_all(root.join("a/b/c/d")).unwrap();
+        fs::create_dir(root.join("place")).unwrap();
+        symlink("a/b/../../a/b/c/../c/d/../../../../place", root.join("tmp")).unwrap();
+    });
+    let busy = Path::new(support::SCRATCH).join("busy");
+    host.directory(&busy, None, 0o755);
+    host.directory(busy.join("one"), None, 0o755);
+    let workers: Vec<Worker> = (0..10)
+        .map(|_| Worker::new(&host, &image, "echo ."))
+        .collect();
+    let busy = fs::File::open(&busy).unwrap();
+    let stop = AtomicBool::new(false);
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut names = ["one", "other"];
+            while !stop.load(Ordering::Relaxed) {
+                let _busy = rustix::fs::renameat(&busy, names[0], &busy, names[1]);
+                names.reverse();
+            }
+        });
+        let outcomes = workers.iter().map(|worker| worker.launch(&host)).collect();
+        stop.store(true, Ordering::Relaxed);
+        outcomes
+    });
+    for outcome in outcomes {
+        outcome.expect_success();
+    }
+}
+
 /// CVE-2019-11328 (Singularity: files in a user-writable place steer the setuid program).
 #[test]
 fn a_request_that_the_user_could_have_written_is_refused() {

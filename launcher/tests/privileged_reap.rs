@@ -331,12 +331,13 @@ fn the_next_launch_removes_what_an_interrupted_one_left() {
     let host = Host::new();
     let image = Image::busybox(&host);
     let mut repeated = 0;
-    for delay in [5, 10, 15, 20, 25, 30, 35, 40] {
+    for delay in [2, 4, 6, 8, 12, 16, 20, 25, 30, 40] {
         let worker = Worker::new(&host, &image, STAY);
         let mut child = host.command(&worker.launch_arguments()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
         kill_some(child.id(), Victims::All);
         let _ended = child.wait().unwrap();
+        eventually("nobody holds the lock", || is_unlocked(&host, &worker));
         worker.write_request();
         let again = worker.launch(&host);
         if again.code == Some(0) {
@@ -345,10 +346,12 @@ fn the_next_launch_removes_what_an_interrupted_one_left() {
             worker.exit_record(&host);
             worker.reap(&host, 100).expect_success();
         } else {
+            // The first was complete, and its container outlived all that was killed.
             again.expect_failure(51, &worker.container);
+            assert!(is_running(worker.init(&host)));
         }
     }
-    assert!(repeated > 3, "only {repeated} launches were repeated");
+    assert!(repeated > 0, "no launch was repeated");
 }
 
 #[test]
