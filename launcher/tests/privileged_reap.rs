@@ -277,17 +277,12 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
             let success = child.wait().unwrap().success();
             // Whoever is left finishes or undoes: the record is complete or gone, or nobody holds
             // the lock any more.
-            let state = || {
-                let bytes = fs::read(worker.record_path(&host, "json")).ok()?;
-                let record: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-                Some(record["state"].as_str()?.to_owned())
-            };
             eventually("the launch has settled", || {
                 worker.traces(&host).is_empty()
-                    || state().as_deref() == Some("started")
+                    || is_started(&host, &worker)
                     || is_unlocked(&host, &worker)
             });
-            if state().as_deref() == Some("started") {
+            if is_started(&host, &worker) {
                 let init = worker.init(&host);
                 if is_running(init) {
                     signal(init, Signal::SIGKILL);
@@ -318,6 +313,12 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
     assert!(mounts(&host).len() <= 1);
 }
 
+/// Whether the record says that the launch is complete.
+fn is_started(host: &Host, worker: &Worker) -> bool {
+    fs::read(worker.record_path(host, "json"))
+        .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(r#""state":"started""#))
+}
+
 fn is_unlocked(host: &Host, worker: &Worker) -> bool {
     let path = host.run_root().join(&worker.container).join("lock");
     let Ok(file) = fs::File::open(path) else {
@@ -337,7 +338,9 @@ fn the_next_launch_removes_what_an_interrupted_one_left() {
         std::thread::sleep(Duration::from_millis(delay));
         kill_some(child.id(), Victims::All);
         let _ended = child.wait().unwrap();
-        eventually("nobody holds the lock", || is_unlocked(&host, &worker));
+        eventually("the launch has settled", || {
+            is_started(&host, &worker) || is_unlocked(&host, &worker)
+        });
         worker.write_request();
         let again = worker.launch(&host);
         if again.code == Some(0) {
