@@ -346,25 +346,18 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let start = Instant::now();
-        while start.elapsed() < SOON {
-            let pids: Vec<i32> = self
-                .cgroups()
-                .iter()
-                .flat_map(|path| processes(path))
-                .collect();
-            if pids.is_empty() {
-                break;
+        while start.elapsed() < SOON && !self.cgroups().is_empty() {
+            for cgroup in self.cgroups() {
+                for pid in processes(&cgroup) {
+                    let _gone = nix::sys::signal::kill(
+                        nix::unistd::Pid::from_raw(pid),
+                        nix::sys::signal::Signal::SIGKILL,
+                    );
+                }
+                // A killed process leaves its cgroups one by one: what is busy is tried again.
+                let _busy = fs::remove_dir(cgroup);
             }
-            for pid in pids {
-                let _gone = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        for path in self.cgroups() {
-            let _gone = fs::remove_dir(path);
+            std::thread::sleep(Duration::from_millis(2));
         }
         let _gone = fs::remove_dir_all(Path::new("/run/runc").join(&self.container));
         for hierarchy in hierarchies() {
