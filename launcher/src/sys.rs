@@ -1,4 +1,5 @@
-//! The only module of the launcher with `unsafe`: system calls that no safe crate wraps.
+//! System calls on this process and its files that no safe crate wraps. With `sys_mount` and
+//! `sys_signal` the only modules of the launcher with `unsafe`.
 //!
 //! Each function is as small as the call it wraps, and safe to call with any arguments.
 #![expect(

@@ -11,12 +11,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::container::{
     CGROUP_PARENT, Image, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
 };
-use support::{GROUP_ID, Host, SUPERVISOR, USER};
+use support::{Host, SUPERVISOR, USER};
 
 /// Stays until it is killed.
 const STAY: &str = "echo up; exec sleep 1000";
@@ -169,104 +168,6 @@ fn no_descriptor_is_open_but_the_streams_and_the_directory_is_inside() {
 }
 
 #[test]
-fn the_record_tells_whose_the_container_is_and_what_it_took() {
-    let host = Host::new();
-    let image = Image::busybox(&host);
-    let worker = Worker::new(&host, &image, STAY);
-    worker.launch(&host).expect_success();
-    let record = worker.record(&host);
-    assert_eq!(record["state"], "started");
-    assert_eq!(
-        record["caller"],
-        json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID})
-    );
-    assert_eq!(record["workerRoot"], json!(host.storm().join("workers")));
-    assert_eq!(record["user"], USER.name);
-    assert_eq!(
-        record["cgroup"],
-        format!("/{CGROUP_PARENT}/{}", worker.container)
-    );
-    assert_eq!(record["layers"][0]["path"], json!(image.layers()[0]));
-    assert_eq!(record["layers"][0]["mounted"], true);
-    for name in ["init", "monitor"] {
-        let pid = record[name]["pid"].as_u64().unwrap();
-        assert!(is_running(u32::try_from(pid).unwrap()), "{name}");
-    }
-    let phases: Vec<&str> = record["phases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|phase| phase["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        phases,
-        [
-            "request",
-            "open",
-            "claim",
-            "worker directory",
-            "layers",
-            "root file system",
-            "binds",
-            "mount points",
-            "bundle",
-            "runc",
-            "read back",
-            "worker files"
-        ]
-    );
-    for extension in ["json", "exit.json"] {
-        let stat = fs::metadata(worker.record_path(&host, extension)).unwrap();
-        assert_eq!((stat.uid(), stat.gid()), (0, GROUP_ID));
-        assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
-    }
-    let modes = [
-        ("", 0o711),
-        ("layers", 0o700),
-        ("records", 0o750),
-        (&worker.container, 0o700),
-    ];
-    for (name, mode) in modes {
-        let stat = fs::metadata(host.run_root().join(name)).unwrap();
-        assert_eq!(stat.permissions().mode() & 0o7777, mode, "{name}");
-        assert_eq!(stat.uid(), 0);
-    }
-}
-
-#[test]
-fn people_find_the_pid_and_a_copy_of_the_configuration() {
-    let host = Host::new();
-    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
-    worker.launch(&host).expect_success();
-    let pid_file = worker
-        .artifacts
-        .join(format!("container-{}.pid", worker.id));
-    assert_eq!(
-        fs::read_to_string(&pid_file).unwrap(),
-        worker.init(&host).to_string()
-    );
-    let stat = fs::metadata(&pid_file).unwrap();
-    assert_eq!(
-        (stat.uid(), stat.permissions().mode() & 0o7777),
-        (USER.uid, 0o644)
-    );
-    let copy = worker.directory.join("config.json");
-    let stat = fs::metadata(&copy).unwrap();
-    assert_eq!(
-        (stat.uid(), stat.permissions().mode() & 0o7777),
-        (SUPERVISOR.uid, 0o600)
-    );
-    let bundle = host.run_root().join(&worker.container).join("config.json");
-    assert_eq!(fs::read(copy).unwrap(), fs::read(bundle).unwrap());
-    let output = worker
-        .artifacts
-        .join(format!("runc-{}.out", worker.container));
-    let stat = fs::metadata(output).unwrap();
-    assert_eq!((stat.uid(), stat.gid()), (USER.uid, GROUP_ID));
-    assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
-}
-
-#[test]
 fn layers_are_mounted_once_for_all_containers() {
     let host = Host::new();
     let image = Image::busybox(&host).with_layer(&host, "top", |root| {
@@ -295,47 +196,6 @@ fn layers_are_mounted_once_for_all_containers() {
         let stat = fs::metadata(layer).unwrap();
         assert_eq!((stat.uid(), stat.permissions().mode() & 0o7777), (0, 0o444));
     }
-}
-
-#[test]
-fn the_exit_record_tells_code_and_signal() {
-    let host = Host::new();
-    let image = Image::busybox(&host);
-    let exits = Worker::new(&host, &image, "exit 7");
-    exits.launch(&host).expect_success();
-    let record = exits.exit_record(&host);
-    assert_eq!(
-        (&record["exitCode"], &record["signal"]),
-        (&json!(7), &Value::Null)
-    );
-    assert_eq!(record["oomKills"], 0);
-    assert!(record["peakMemoryBytes"].as_u64().unwrap() > 0);
-    assert!(record["cpuMicros"].as_u64().unwrap() > 0);
-    let killed = Worker::new(&host, &image, STAY);
-    killed.launch(&host).expect_success();
-    killed.kill(&host);
-    let record = killed.exit_record(&host);
-    assert_eq!(
-        (&record["exitCode"], &record["signal"]),
-        (&Value::Null, &json!(9))
-    );
-    eventually("the monitor ends", || !is_running(killed.monitor(&host)));
-}
-
-#[test]
-fn the_exit_record_tells_that_memory_ran_out() {
-    let host = Host::new();
-    // A string that doubles until the kernel objects.
-    let script = "a=0123456789; while true; do a=$a$a; done";
-    let mut worker = Worker::new(&host, &Image::busybox(&host), script);
-    worker.amend(|request| {
-        request["ociRuntimeConfig"]["linux"]["resources"] =
-            json!({"memory": {"limit": 33_554_432, "swap": 33_554_432}});
-    });
-    worker.launch(&host).expect_success();
-    let record = worker.exit_record(&host);
-    assert_eq!(record["signal"], 9, "{record}");
-    assert!(record["oomKills"].as_u64().unwrap() >= 1, "{record}");
 }
 
 #[test]
@@ -453,71 +313,6 @@ fn the_containers_limits_are_the_callers() {
     let ignored = u64::from_str_radix(ignored, 16).unwrap();
     // Signals 32 and 33 are the C library's own.
     assert_eq!(ignored & 0x7fff_ffff, 0, "{output}");
-}
-
-#[test]
-fn the_monitor_has_only_the_callers_rights() {
-    let host = Host::new();
-    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
-    worker.launch(&host).expect_success();
-    let monitor = worker.monitor(&host);
-    // It drops its rights beside the launch, not before its end.
-    let status = || fs::read_to_string(format!("/proc/{monitor}/status")).unwrap();
-    let uids = format!("Uid:\t{0}\t{0}\t{0}\t{0}", SUPERVISOR.uid);
-    eventually("the monitor is the caller", || status().contains(&uids));
-    for line in [
-        format!("Gid:\t{0}\t{0}\t{0}\t{0}", SUPERVISOR.gid),
-        "Groups:\t ".to_owned(),
-        "CapPrm:\t0000000000000000".to_owned(),
-        "CapBnd:\t0000000000000000".to_owned(),
-        "NoNewPrivs:\t1".to_owned(),
-    ] {
-        assert!(
-            status().lines().any(|found| found == line),
-            "{line:?}: {}",
-            status()
-        );
-    }
-    let directory = format!("/proc/{monitor}/fd");
-    let mut kinds: Vec<String> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| {
-            fs::read_link(entry.unwrap().path())
-                .unwrap()
-                .display()
-                .to_string()
-        })
-        .map(|target| {
-            let name = target.rsplit('/').next().unwrap().to_owned();
-            name.split(':').next().unwrap().to_owned()
-        })
-        .collect();
-    kinds.sort();
-    let exit = format!("{}.exit.json", worker.container);
-    let counters = [
-        "cpuacct.usage",
-        "memory.max_usage_in_bytes",
-        "memory.oom_control",
-    ];
-    let unified = ["cpu.stat", "memory.events", "memory.peak"];
-    kinds.retain(|kind| !counters.contains(&kind.as_str()) && !unified.contains(&kind.as_str()));
-    assert_eq!(kinds, [exit.as_str(), "lock", "null", "null", "null"]);
-    let cgroup = fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
-    for line in cgroup
-        .lines()
-        .filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
-    {
-        assert!(
-            line.ends_with(&format!("/{CGROUP_PARENT}/monitors")),
-            "{cgroup}"
-        );
-    }
-    support::container::signal(monitor, Signal::SIGKILL);
-    eventually("the monitor ends", || !is_running(monitor));
-    assert!(
-        is_running(worker.init(&host)),
-        "a container survives its monitor"
-    );
 }
 
 #[test]
