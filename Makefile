@@ -100,6 +100,7 @@ test-schema: ## every generated config.json against OCI's schema
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test -p storm-oci-launcher
+	cargo build --workspace --examples
 	cargo test --workspace $(PRIVILEGED_TESTS:%=--test %)
 	tests/compliance/check-runc
 
