@@ -4,7 +4,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use storm_oci_request::{CgroupPath, ProcessRecord};
+use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
 use crate::sys_file::read_at_most;
 
@@ -83,9 +83,9 @@ impl HeldProcess {
     }
 
     /// What `/proc/<pid>/stat` says; `None` when the process is gone.
-    pub(crate) fn stat(&self) -> Result<Option<Stat>, Errno> {
+    pub(crate) fn stat(&self) -> Result<Option<ProcessStat>, Errno> {
         match self.read("stat")? {
-            Some(text) => Stat::parse(&text).map(Some).ok_or(Errno::INVAL),
+            Some(text) => ProcessStat::parse(&text).map(Some).ok_or(Errno::INVAL),
             None => Ok(None),
         }
     }
@@ -121,50 +121,9 @@ pub(crate) fn is_running(record: &ProcessRecord) -> Result<bool, Errno> {
     }
 }
 
-/// Two fields of `/proc/<pid>/stat`.
-///
-/// # References
-///
-/// `proc_pid_stat(5)`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Stat {
-    /// Whether it is a zombie or dead.
-    pub(crate) ended: bool,
-    /// Clock ticks from boot to its start.
-    pub(crate) start_time: u64,
-}
-
-impl Stat {
-    fn parse(text: &str) -> Option<Self> {
-        // The name is in parentheses and may hold any of its own; the state is field 3.
-        let (_, rest) = text.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?;
-        Some(Self {
-            ended: matches!(state, "Z" | "X" | "x"),
-            start_time: fields.nth(18)?.parse().ok()?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_is_no_trap() {
-        let text = "12 (a) Z 1 (b) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 6421 0 0\n";
-        let stat = Stat::parse(text).unwrap();
-        assert_eq!(
-            stat,
-            Stat {
-                ended: false,
-                start_time: 6421
-            }
-        );
-        assert!(Stat::parse(&text.replace(" S ", " Z ")).unwrap().ended);
-        assert_eq!(Stat::parse("12 (a) S 1"), None);
-    }
 
     #[test]
     fn a_process_is_itself_until_it_ends() {

@@ -10,6 +10,7 @@ mod field;
 mod ids;
 mod json;
 mod layer_key;
+mod process_stat;
 mod record;
 mod request;
 mod resources;
@@ -20,6 +21,7 @@ mod seccomp;
 pub use error::RequestError;
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
 pub use layer_key::{FileIdentity, LayerKey};
+pub use process_stat::ProcessStat;
 pub use record::{
     Caller, ExitRecord, LaunchRecord, LaunchState, LayerRecord, Phase, ProcessRecord,
     RECORD_VERSION, RecordError,

@@ -9,42 +9,17 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use storm_oci_request::{CgroupPath, ProcessRecord};
+use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
 use crate::error::SupervisorError;
 
-/// The fields of `/proc/<pid>/stat` that matter here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stat {
-    state: char,
-    start_time: u64,
-}
-
-impl Stat {
-    fn parse(text: &str) -> Option<Self> {
-        // The second field is the program's name in parentheses; it may hold anything.
-        let (_, fields) = text.rsplit_once(") ")?;
-        let mut fields = fields.split(' ');
-        let state = fields.next()?.chars().next()?;
-        // State is field 3, the start time field 22.
-        let start_time = fields.nth(18)?.parse().ok()?;
-        Some(Self { state, start_time })
-    }
-
-    fn of(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    /// A zombie is dead: it only waits for its parent.
-    const fn is_dead(self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
-    }
+fn stat_of(pid: u32) -> Option<ProcessStat> {
+    ProcessStat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Whether the recorded process still runs.
 pub(crate) fn is_alive(process: ProcessRecord) -> bool {
-    Stat::of(process.pid)
-        .is_some_and(|stat| stat.start_time == process.start_time && !stat.is_dead())
+    stat_of(process.pid).is_some_and(|stat| stat.start_time == process.start_time && !stat.ended)
 }
 
 /// Opens the recorded process; `None` when it is gone or its pid now is another one's.
@@ -54,11 +29,11 @@ pub(crate) fn open(process: ProcessRecord, cgroup: Option<&CgroupPath>) -> Optio
     let pid = Pid::from_raw(i32::try_from(process.pid).ok()?)?;
     let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Looked at after the fd was taken: if this is still the recorded process, so is the fd's.
-    let stat = Stat::of(process.pid)?;
+    let stat = stat_of(process.pid)?;
     if stat.start_time != process.start_time {
         return None;
     }
-    let elsewhere = cgroup.is_some_and(|cgroup| !stat.is_dead() && !is_in(process.pid, cgroup));
+    let elsewhere = cgroup.is_some_and(|cgroup| !stat.ended && !is_in(process.pid, cgroup));
     (!elsewhere).then_some(fd)
 }
 
@@ -116,23 +91,8 @@ pub(crate) mod tests {
     /// The record of a running child.
     pub(crate) fn record_of(child: &Child) -> ProcessRecord {
         let pid = child.id();
-        let start_time = Stat::of(pid).unwrap().start_time;
+        let start_time = stat_of(pid).unwrap().start_time;
         ProcessRecord { pid, start_time }
-    }
-
-    #[test]
-    fn stat_names_may_hold_anything() {
-        let text = "7 (a) R 1) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 8 9 10\n";
-        assert_eq!(
-            Stat::parse(text),
-            Some(Stat {
-                state: 'S',
-                start_time: 12345
-            })
-        );
-        for bad in ["", "7 (a", "7 (a) ", "7 (a) S 1 2 3"] {
-            assert_eq!(Stat::parse(bad), None, "{bad:?}");
-        }
     }
 
     #[test]
