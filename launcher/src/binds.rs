@@ -2,19 +2,18 @@
 //! and put below the container's `binds/`, the only place runc gets sources from.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
-use rustix::path::DecInt;
 use storm_oci_request::{BindMount, HostPath};
 
-use crate::config::{CONF_DIR, Config, open_trusted};
+use crate::config::{CONF_DIR, Config};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::privilege::{Identity, acting_as};
+use crate::proc_fd;
 use crate::sys_mount::restrict_mount;
+use crate::trusted::lineage;
 
 /// What a mount point must be to take a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,20 +139,8 @@ impl Forbidden {
         let paths = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
         let mut identities = Vec::new();
         for path in &paths {
-            let mut walked = String::from("/");
-            let mut components = path.components();
-            loop {
-                let directory = open_trusted(&walked)?;
-                let stat = fstat(&directory).map_err(failed(path))?;
-                identities.push((stat.st_dev, stat.st_ino));
-                let Some(component) = components.next() else {
-                    break;
-                };
-                if walked.len() > 1 {
-                    walked.push('/');
-                }
-                walked.push_str(component);
-            }
+            let passed = lineage(path.as_str())?;
+            identities.extend(passed.iter().map(|stat| (stat.st_dev, stat.st_ino)));
         }
         Ok(Self { paths, identities })
     }
@@ -161,7 +148,7 @@ impl Forbidden {
     /// By identity, so that no other name of the same directory passes; by the kernel's own path
     /// of the opened source for what lies below.
     fn check(&self, named: &HostPath, source: &OwnedFd, stat: &Stat) -> Result<(), LauncherError> {
-        let real = real_path(source).map_err(failed(named))?;
+        let real = proc_fd::path_of(source).map_err(failed(named))?;
         let same = self.identities.contains(&(stat.st_dev, stat.st_ino));
         let inside = HostPath::parse(&real)
             .map(|real| self.paths.iter().any(|path| real.starts_with(path)))
@@ -175,12 +162,4 @@ impl Forbidden {
         }
         Ok(())
     }
-}
-
-/// The kernel's path of an open file.
-pub(crate) fn real_path(file: &OwnedFd) -> Result<String, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptors = openat(CWD, "/proc/self/fd", flags, Mode::empty())?;
-    let path = readlinkat(&descriptors, DecInt::from_fd(file), Vec::new())?;
-    path.into_string().map_err(|_| Errno::ILSEQ)
 }

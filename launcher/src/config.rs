@@ -12,7 +12,7 @@ use storm_oci_request::{AccountName, CgroupPath, HostPath};
 
 use crate::error::LauncherError;
 use crate::sys_file::read_at_most;
-pub(crate) use crate::trusted::open_trusted;
+use crate::trusted::open_trusted;
 
 /// Where the configuration lies; compiled in.
 pub(crate) const CONF_DIR: &str = env!("STORM_OCI_CONF_DIR");

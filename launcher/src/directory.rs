@@ -7,9 +7,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, openat2, unlinkat};
 use rustix::io::Errno;
 
-use crate::config::open_trusted;
 use crate::error::{LauncherError, Step};
 use crate::sys_file::{read_at_most, write_all};
+use crate::trusted::open_trusted;
 
 /// Far above any small file that root reads.
 const MAX_FILE_BYTES: usize = 1 << 20;

@@ -80,26 +80,13 @@ fn attempt(
     means: &Means<'_>,
 ) -> Result<(), LauncherError> {
     let container = &launch.request.container_id;
-    let outside = rootfs::enter_private_namespace();
-    let outcome = match &outside {
-        Ok(_) => steps(launch, record, phases, means),
-        Err(_) => Ok(()),
-    };
-    match (outside, outcome) {
-        (Ok(_), Ok(())) => Ok(()),
-        (Ok(outside), Err(error)) => {
-            // In the private namespace the container's directory is full of mounts.
-            match outside.enter() {
-                Ok(()) => undo(launch.host, container),
-                Err(also) => report::note(&also.to_string()),
-            }
-            Err(error)
-        }
-        (Err(error), _) => {
-            undo(launch.host, container);
-            Err(error)
-        }
-    }
+    let outside =
+        rootfs::enter_private_namespace().inspect_err(|_| undo(launch.host, container))?;
+    // In the private namespace the container's directory is full of mounts.
+    steps(launch, record, phases, means).inspect_err(|_| match outside.enter() {
+        Ok(()) => undo(launch.host, container),
+        Err(also) => report::note(&also.to_string()),
+    })
 }
 
 fn steps(

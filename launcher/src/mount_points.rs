@@ -11,8 +11,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 use storm_oci_request::{HostPath, RuntimeConfig};
 
-use crate::binds::{SourceKind, real_path};
+use crate::binds::SourceKind;
 use crate::error::{LauncherError, Step};
+use crate::proc_fd;
 
 /// What the launcher has runc mount: an image that has anything but a directory there is refused.
 const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
@@ -43,7 +44,7 @@ pub(crate) fn prepare(
     }
     let image = Image {
         root,
-        path: real_path(root).map_err(|source| failed("/", source))?,
+        path: proc_fd::path_of(root).map_err(|source| failed("/", source))?,
     };
     let mut covered = Vec::new();
     for (mount, kind) in config.mounts.iter().zip(kinds) {
@@ -118,7 +119,7 @@ impl Image<'_> {
             }
             Err(source) => return Err(failed(walked, source)),
         };
-        let place = real_path(&entry).map_err(|source| failed(walked, source))?;
+        let place = proc_fd::path_of(&entry).map_err(|source| failed(walked, source))?;
         let inside = place.strip_prefix(&self.path).unwrap_or_default();
         let first = inside.trim_start_matches('/').split('/').next();
         if first.is_some_and(|first| KERNEL_DIRECTORIES.contains(&first)) {

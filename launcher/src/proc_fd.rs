@@ -1,10 +1,14 @@
-//! `/proc/self/fd`: the way to change the mode of what is held by an `O_PATH` descriptor.
+//! `/proc/self/fd`: the way to change the mode of what is held by an `O_PATH` descriptor, and to
+//! learn the kernel's path of it.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
 use crate::error::{LauncherError, Step};
+
+const PATH: &str = "/proc/self/fd";
 
 /// Opens the directory, and makes sure that it is the kernel's.
 ///
@@ -12,13 +16,21 @@ use crate::error::{LauncherError, Step};
 ///
 /// [`LauncherError::Failed`] where `/proc` is missing or something else.
 pub(crate) fn open() -> Result<OwnedFd, LauncherError> {
-    const PATH: &str = "/proc/self/fd";
-    let failed = |source| LauncherError::failed(Step::Inspect, PATH, source);
+    directory().map_err(|source| LauncherError::failed(Step::Inspect, PATH, source))
+}
+
+/// The kernel's path of an open file.
+pub(crate) fn path_of(file: &OwnedFd) -> Result<String, Errno> {
+    let path = readlinkat(directory()?, DecInt::from_fd(file), Vec::new())?;
+    path.into_string().map_err(|_| Errno::ILSEQ)
+}
+
+fn directory() -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, PATH, flags, Mode::empty()).map_err(failed)?;
-    if fstatfs(&directory).map_err(failed)?.f_type == PROC_SUPER_MAGIC {
+    let directory = openat(CWD, PATH, flags, Mode::empty())?;
+    if fstatfs(&directory)?.f_type == PROC_SUPER_MAGIC {
         Ok(directory)
     } else {
-        Err(failed(Errno::NODEV))
+        Err(Errno::NODEV)
     }
 }

@@ -10,10 +10,10 @@ use rustix::process::{WaitOptions, WaitStatus, waitpid};
 use serde::Deserialize;
 use storm_oci_request::{ContainerId, HostPath};
 
-use crate::config::open_trusted;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::sys::{self, Fork};
+use crate::trusted::open_trusted;
 use crate::worker_files::OutputFiles;
 
 /// Where runc keeps its state for root; the default, so that `runc list` shows our containers.

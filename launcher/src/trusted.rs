@@ -2,7 +2,7 @@
 //! else can write to them.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
 use crate::error::LauncherError;
@@ -24,10 +24,23 @@ pub(crate) struct Untrusted {
 ///
 /// [`LauncherError::Config`] naming the component that fails.
 pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
-    let mut problems = Vec::new();
-    let opened = inspect(path, &mut problems);
+    trust(path).map(|(file, _)| file)
+}
+
+/// What `fstat` tells of a trusted file and of every directory above it, `/` first.
+///
+/// # Errors
+///
+/// As [`open_trusted`].
+pub(crate) fn lineage(path: &str) -> Result<Vec<Stat>, LauncherError> {
+    trust(path).map(|(_, passed)| passed)
+}
+
+fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>), LauncherError> {
+    let (mut problems, mut passed) = (Vec::new(), Vec::new());
+    let opened = walk(path, &mut problems, &mut passed);
     match (opened, problems.into_iter().next()) {
-        (Some(file), None) => Ok(file),
+        (Some(file), None) => Ok((file, passed)),
         (_, Some(Untrusted { path, problem, .. })) => Err(LauncherError::Config { path, problem }),
         (None, None) => Err(LauncherError::Config {
             path: path.to_owned(),
@@ -39,8 +52,14 @@ pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
 /// Walks to `path` and notes every component that cannot be trusted; `None` when the walk could
 /// not go on.
 pub(crate) fn inspect(path: &str, problems: &mut Vec<Untrusted>) -> Option<OwnedFd> {
+    walk(path, problems, &mut Vec::new())
+}
+
+fn walk(path: &str, problems: &mut Vec<Untrusted>, passed: &mut Vec<Stat>) -> Option<OwnedFd> {
     let mut walked = String::from("/");
-    let mut current = open_component(CWD.as_fd(), "/", &walked, OFlags::DIRECTORY, problems)?;
+    let (stat, mut current) =
+        open_component(CWD.as_fd(), "/", &walked, OFlags::DIRECTORY, problems)?;
+    passed.push(stat);
     let mut components = path
         .split('/')
         .filter(|component| !component.is_empty())
@@ -55,7 +74,9 @@ pub(crate) fn inspect(path: &str, problems: &mut Vec<Untrusted>) -> Option<Owned
         } else {
             OFlags::empty()
         };
-        current = open_component(current.as_fd(), component, &walked, kind, problems)?;
+        let (stat, next) = open_component(current.as_fd(), component, &walked, kind, problems)?;
+        passed.push(stat);
+        current = next;
     }
     Some(current)
 }
@@ -66,7 +87,7 @@ fn open_component(
     walked: &str,
     kind: OFlags,
     problems: &mut Vec<Untrusted>,
-) -> Option<OwnedFd> {
+) -> Option<(Stat, OwnedFd)> {
     let mut note = |problem: String, fix: String| {
         problems.push(Untrusted {
             path: walked.to_owned(),
@@ -94,7 +115,7 @@ fn open_component(
         let problem = format!("mode {mode:04o} lets group or others write, must not");
         note(problem, format!("chmod go-w {walked}"));
     }
-    Some(opened)
+    Some((stat, opened))
 }
 
 fn explain(source: Errno) -> (String, &'static str) {
