@@ -32,10 +32,8 @@ pub(crate) fn find(
     caller: &Identity,
     config: &Config,
 ) -> Result<Account, LauncherError> {
-    let refused = |problem| LauncherError::Account {
-        name: name.chars().take(SHOWN).collect(),
-        problem,
-    };
+    let refused =
+        |problem| LauncherError::Account { name: name.chars().take(SHOWN).collect(), problem };
     let mut account = look_up(name).map_err(refused)?;
     if is_caller(&account, caller) {
         // Another name for the same uid may come with other groups.
@@ -59,15 +57,9 @@ pub(crate) fn permitted_to_run(
     caller: &Identity,
     config: &Config,
 ) -> Result<(), LauncherError> {
-    let group = if is_caller(account, caller) {
-        Group::Allowed
-    } else {
-        Group::Refused
-    };
-    judge(account, config, group).map_err(|problem| LauncherError::Account {
-        name: account.name.to_string(),
-        problem,
-    })
+    let group = if is_caller(account, caller) { Group::Allowed } else { Group::Refused };
+    judge(account, config, group)
+        .map_err(|problem| LauncherError::Account { name: account.name.to_string(), problem })
 }
 
 fn is_caller(account: &Account, caller: &Identity) -> bool {
@@ -84,9 +76,7 @@ enum Group {
 fn look_up(name: &str) -> Result<Account, AccountProblem> {
     let name = AccountName::parse(name).map_err(|_| AccountProblem::Malformed)?;
     let errno = |source: nix::errno::Errno| AccountProblem::Lookup(source.into());
-    let user = User::from_name(name.as_str())
-        .map_err(errno)?
-        .ok_or(AccountProblem::Missing)?;
+    let user = User::from_name(name.as_str()).map_err(errno)?.ok_or(AccountProblem::Missing)?;
     // Some name services ignore case; rules that go by name must not.
     if user.name != name.as_str() {
         return Err(AccountProblem::OtherName(user.name));
@@ -110,16 +100,10 @@ fn judge(account: &Account, config: &Config, own: Group) -> Result<(), AccountPr
         return Err(AccountProblem::Banned);
     }
     if *uid < config.min_user_id {
-        return Err(AccountProblem::BelowMinimum {
-            uid: *uid,
-            minimum: config.min_user_id,
-        });
+        return Err(AccountProblem::BelowMinimum { uid: *uid, minimum: config.min_user_id });
     }
     let privileged = |gid: &u32| *gid == 0 || (*gid == config.group_id && own == Group::Refused);
-    match std::iter::once(gid)
-        .chain(groups)
-        .find(|gid| privileged(gid))
-    {
+    match std::iter::once(gid).chain(groups).find(|gid| privileged(gid)) {
         Some(gid) => Err(AccountProblem::PrivilegedGroup { gid: *gid }),
         None => Ok(()),
     }

@@ -86,10 +86,9 @@ pub(crate) fn parse(arguments: &[Vec<u8>]) -> Result<Invocation, LauncherError> 
         ["--version"] => Ok(Invocation::Tell(Tell::Version)),
         ["--checksetup"] => Ok(Invocation::Tell(Tell::CheckSetup)),
         ["--print-config"] => Ok(Invocation::Tell(Tell::PrintConfig)),
-        [user, verb, rest @ ..] if !user.starts_with("--") => Ok(Invocation::Act {
-            user: (*user).to_owned(),
-            verb: parse_verb(verb, rest)?,
-        }),
+        [user, verb, rest @ ..] if !user.starts_with("--") => {
+            Ok(Invocation::Act { user: (*user).to_owned(), verb: parse_verb(verb, rest)? })
+        }
         _ => Err(LauncherError::Arguments { expected: USAGE }),
     }
 }
@@ -132,9 +131,7 @@ fn parse_verb(verb: &str, arguments: &[&str]) -> Result<Verb, LauncherError> {
                 why: "storm-oci runs containers without docker; use run-oci-container",
             })
         }
-        _ => Err(LauncherError::UnknownVerb {
-            verb: verb.chars().take(SHOWN).collect(),
-        }),
+        _ => Err(LauncherError::UnknownVerb { verb: verb.chars().take(SHOWN).collect() }),
     }
 }
 
@@ -156,8 +153,5 @@ fn digits<T: std::str::FromStr>(
 ) -> Result<T, LauncherError> {
     let only_digits = plain.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = if only_digits { text.parse().ok() } else { None };
-    parsed.ok_or_else(|| LauncherError::Number {
-        what,
-        text: text.chars().take(SHOWN).collect(),
-    })
+    parsed.ok_or_else(|| LauncherError::Number { what, text: text.chars().take(SHOWN).collect() })
 }

@@ -78,10 +78,7 @@ fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd, LauncherEr
         Ok(opened) => Ok(opened),
         Err(errno) => {
             let component = first_failing(source);
-            Err(refused(
-                source,
-                format!("`{component}`: {errno}, asked as uid {}", user.uid),
-            ))
+            Err(refused(source, format!("`{component}`: {errno}, asked as uid {}", user.uid)))
         }
     })?
 }

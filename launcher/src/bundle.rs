@@ -21,12 +21,8 @@ pub(crate) fn write(
     request: &LaunchRequest,
 ) -> Result<Vec<u8>, LauncherError> {
     let identity = &account.identity;
-    let additional: Vec<u32> = identity
-        .groups
-        .iter()
-        .copied()
-        .filter(|gid| *gid != identity.gid)
-        .collect();
+    let additional: Vec<u32> =
+        identity.groups.iter().copied().filter(|gid| *gid != identity.gid).collect();
     let host = rustix::system::uname();
     let hostname = host.nodename().to_string_lossy();
     let rootfs = HostPath::parse(&directory.path_of("rootfs"))?;
@@ -43,11 +39,7 @@ pub(crate) fn write(
     };
     let spec = RuntimeSpec::compose(request, &inputs);
     let json = spec.to_json().map_err(|_| {
-        LauncherError::failed(
-            Step::Write,
-            directory.path_of(CONFIG),
-            rustix::io::Errno::INVAL,
-        )
+        LauncherError::failed(Step::Write, directory.path_of(CONFIG), rustix::io::Errno::INVAL)
     })?;
     directory.create_with(CONFIG, 0o600, &json)?;
     Ok(json)

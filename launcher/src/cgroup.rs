@@ -58,12 +58,7 @@ impl Hierarchies {
             if let Some(root) = open_root(&mount_point, unified)
                 .map_err(|source| LauncherError::failed(Step::Cgroup, &mount_point, source))?
             {
-                found.push(Hierarchy {
-                    root,
-                    mount_point,
-                    options,
-                    unified,
-                });
+                found.push(Hierarchy { root, mount_point, options, unified });
             }
         }
         if found.is_empty() {
@@ -165,16 +160,10 @@ impl Hierarchies {
     /// which a service manager finds a unit's processes.
     pub(crate) fn leave_unit(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
         let services = |hierarchy: &&Hierarchy| {
-            hierarchy.unified
-                || hierarchy
-                    .options
-                    .iter()
-                    .any(|option| option == "name=systemd")
+            hierarchy.unified || hierarchy.options.iter().any(|option| option == "name=systemd")
         };
         for hierarchy in self.0.iter().filter(services) {
-            hierarchy
-                .enter(cgroup)
-                .map_err(|source| hierarchy.failed(cgroup, source))?;
+            hierarchy.enter(cgroup).map_err(|source| hierarchy.failed(cgroup, source))?;
         }
         Ok(())
     }
@@ -225,9 +214,8 @@ impl Hierarchy {
     }
 
     fn processes(&self, cgroup: &CgroupPath) -> Result<Vec<u32>, LauncherError> {
-        let bytes = self
-            .open_entry(cgroup, "cgroup.procs")
-            .and_then(|file| read_at_most(&file, MAX_BYTES));
+        let bytes =
+            self.open_entry(cgroup, "cgroup.procs").and_then(|file| read_at_most(&file, MAX_BYTES));
         match bytes {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
@@ -323,9 +311,7 @@ fn parse_mount(line: &str) -> Option<(String, Vec<String>, bool)> {
         vec!["unified".to_owned()]
     } else {
         // `rw` and the like are not what tells hierarchies apart.
-        let named = options
-            .split(',')
-            .filter(|option| !matches!(*option, "rw" | "ro"));
+        let named = options.split(',').filter(|option| !matches!(*option, "rw" | "ro"));
         named.map(str::to_owned).collect()
     };
     Some((mount_point.to_owned(), options, unified))
@@ -357,15 +343,10 @@ mod tests {
         );
         let v2 = "31 29 0:27 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate";
         let unified = vec!["unified".to_owned()];
-        assert_eq!(
-            parse_mount(v2),
-            Some(("/sys/fs/cgroup".to_owned(), unified, true))
-        );
-        for other in [
-            v1.replace(" / ", " /a "),
-            v1.replace("- cgroup ", "- tmpfs "),
-            "30 29".to_owned(),
-        ] {
+        assert_eq!(parse_mount(v2), Some(("/sys/fs/cgroup".to_owned(), unified, true)));
+        for other in
+            [v1.replace(" / ", " /a "), v1.replace("- cgroup ", "- tmpfs "), "30 29".to_owned()]
+        {
             assert_eq!(parse_mount(&other), None, "{other}");
         }
     }

@@ -24,10 +24,7 @@ struct Finding {
 
 impl Finding {
     fn new(error: LauncherError, fix: impl Into<String>) -> Self {
-        Self {
-            error,
-            fix: fix.into(),
-        }
+        Self { error, fix: fix.into() }
     }
 }
 
@@ -56,12 +53,11 @@ pub(crate) fn check(powerless: Option<LauncherError>) -> Result<(), LauncherErro
         check_runc(config, &mut findings);
         check_run_root(config, &mut findings);
     }
-    findings.extend(Hierarchies::find().err().map(|error| {
-        Finding::new(
-            error,
-            "mount cgroups, as every service manager does at boot",
-        )
-    }));
+    findings.extend(
+        Hierarchies::find().err().map(|error| {
+            Finding::new(error, "mount cgroups, as every service manager does at boot")
+        }),
+    );
     if as_root {
         check_kernel(&mut findings);
     }
@@ -69,9 +65,7 @@ pub(crate) fn check(powerless: Option<LauncherError>) -> Result<(), LauncherErro
         report::problem(&finding.error, &finding.fix);
     }
     match findings.first() {
-        Some(first) => Err(LauncherError::Reported {
-            code: first.error.exit_code(),
-        }),
+        Some(first) => Err(LauncherError::Reported { code: first.error.exit_code() }),
         None => {
             report::fine(&format!("the installation is fine ({})", config::path()));
             warn_of_links();
@@ -87,10 +81,7 @@ fn check_config(findings: &mut Vec<Finding>) -> Option<Config> {
     let mut mistakes = Vec::new();
     let config = file.and_then(|file| config::read(&file, &mut mistakes));
     findings.extend(mistakes.into_iter().map(|mistake| {
-        let error = LauncherError::Config {
-            path: config::path(),
-            problem: mistake.problem,
-        };
+        let error = LauncherError::Config { path: config::path(), problem: mistake.problem };
         Finding::new(error, mistake.fix)
     }));
     config
@@ -110,9 +101,7 @@ fn check_own_file(config: Option<&Config>, findings: &mut Vec<Finding>) {
         (Ok(stat), Some(config)) => {
             let faults = self_check::faults(&stat, config);
             findings.extend(
-                faults
-                    .into_iter()
-                    .map(|fault| Finding::new(own(fault.problem), fault.fix)),
+                faults.into_iter().map(|fault| Finding::new(own(fault.problem), fault.fix)),
             );
         }
     }

@@ -50,11 +50,7 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
         });
     }
     if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
-        return Err(LauncherError::refused(
-            Step::Cgroup,
-            place,
-            "it exists already",
-        ));
+        return Err(LauncherError::refused(Step::Cgroup, place, "it exists already"));
     }
     let directory = root.make(container.as_str(), 0o700)?;
     let claimed = fill(host, record, &directory);
@@ -77,10 +73,7 @@ fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Cla
     for name in DIRECTORIES {
         directory.make(name, 0o700)?;
     }
-    Ok(Claim {
-        exit_record: host.records().create_exit(&record.container_id)?,
-        lock,
-    })
+    Ok(Claim { exit_record: host.records().create_exit(&record.container_id)?, lock })
 }
 
 fn locking(container: &ContainerId, source: rustix::io::Errno) -> LauncherError {

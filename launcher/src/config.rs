@@ -78,10 +78,7 @@ pub(crate) struct Mistake {
 
 impl Mistake {
     fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            problem: problem.into(),
-            fix: fix.into(),
-        }
+        Self { problem: problem.into(), fix: fix.into() }
     }
 }
 
@@ -110,9 +107,7 @@ pub(crate) fn load() -> Result<Config, LauncherError> {
 
 /// Reads an opened configuration and notes every mistake; `None` when there was one.
 pub(crate) fn read(file: &OwnedFd, mistakes: &mut Vec<Mistake>) -> Option<Config> {
-    let text = read_text(file)
-        .map_err(|mistake| mistakes.push(mistake))
-        .ok()?;
+    let text = read_text(file).map_err(|mistake| mistakes.push(mistake)).ok()?;
     let values = parse(&text, mistakes);
     from_values(values, group_id, mistakes)
 }
@@ -185,10 +180,7 @@ fn from_values(
     let (run_root, runc) = (path(RUN_ROOT), path(RUNC));
     let commands = match text(COMMANDS) {
         "true" | "false" => Ok(()),
-        other => Err(wrong_value(
-            COMMANDS,
-            &format!("{other:?} is neither true nor false"),
-        )),
+        other => Err(wrong_value(COMMANDS, &format!("{other:?} is neither true nor false"))),
     };
     let mut keep = Keep(mistakes);
     let group = keep.value(group);
@@ -241,10 +233,7 @@ fn read_group(
 }
 
 fn wrong_value(key: &str, problem: &dyn std::fmt::Display) -> Mistake {
-    Mistake::new(
-        format!("{key}: {problem}"),
-        format!("correct the value of {key}"),
-    )
+    Mistake::new(format!("{key}: {problem}"), format!("correct the value of {key}"))
 }
 
 fn group_id(name: &AccountName) -> Result<u32, Mistake> {
@@ -303,36 +292,18 @@ mod tests {
     fn every_mistake_is_named() {
         const GROUP: &str = "storm.worker-launcher.group=storm\n";
         for (text, expected) in [
-            (
-                "min.user.id=1000\n",
-                "storm.worker-launcher.group is missing",
-            ),
+            ("min.user.id=1000\n", "storm.worker-launcher.group is missing"),
             ("storm.worker-launcher.group=none\n", "no group `none`"),
             ("storm.worker-launcher.group=root\n", "root's group"),
             (&format!("{GROUP}nonsense\n"), "line 2 is not `key=value`"),
             (&format!("{GROUP}a.key=1\n"), "line 2 has the unknown key"),
-            (
-                &format!("{GROUP}{GROUP}"),
-                "line 2 sets storm.worker-launcher.group a second",
-            ),
+            (&format!("{GROUP}{GROUP}"), "line 2 sets storm.worker-launcher.group a second"),
             (&format!("{GROUP}min.user.id=-1\n"), "min.user.id"),
             (&format!("{GROUP}banned.users=a b\n"), "banned.users"),
-            (
-                &format!("{GROUP}worker.launcher.oci.runc=runc\n"),
-                "worker.launcher.oci.runc",
-            ),
-            (
-                &format!("{GROUP}worker.launcher.oci.run-root=/a/../b\n"),
-                "run-root",
-            ),
-            (
-                &format!("{GROUP}worker.launcher.oci.cgroup-parent=/\n"),
-                "cgroup-parent",
-            ),
-            (
-                &format!("{GROUP}worker.launcher.host-commands=1\n"),
-                "host-commands",
-            ),
+            (&format!("{GROUP}worker.launcher.oci.runc=runc\n"), "worker.launcher.oci.runc"),
+            (&format!("{GROUP}worker.launcher.oci.run-root=/a/../b\n"), "run-root"),
+            (&format!("{GROUP}worker.launcher.oci.cgroup-parent=/\n"), "cgroup-parent"),
+            (&format!("{GROUP}worker.launcher.host-commands=1\n"), "host-commands"),
         ] {
             let mistakes = read(text).map(|config| config.group_id).unwrap_err();
             let [mistake] = mistakes.as_slice() else {

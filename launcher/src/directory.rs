@@ -25,19 +25,12 @@ impl Directory {
     /// Walks to a directory of root's through directories that only root can write.
     pub(crate) fn trusted(path: &str) -> Result<Self, LauncherError> {
         let fd = open_trusted(path)?;
-        let directory = Self {
-            fd,
-            path: path.to_owned(),
-        };
+        let directory = Self { fd, path: path.to_owned() };
         let stat = fstat(&directory.fd).map_err(directory.failed(Step::Inspect))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             Ok(directory)
         } else {
-            Err(LauncherError::refused(
-                Step::Open,
-                path,
-                "it is not a directory",
-            ))
+            Err(LauncherError::refused(Step::Open, path, "it is not a directory"))
         }
     }
 
@@ -69,19 +62,13 @@ impl Directory {
     /// Opens a directory in it; symbolic links are refused.
     pub(crate) fn open(&self, name: &str) -> Result<Self, LauncherError> {
         let fd = self.open_entry(name, OFlags::RDONLY | OFlags::DIRECTORY);
-        Ok(Self {
-            fd: fd.map_err(self.failed_at(Step::Open, name))?,
-            path: self.path_of(name),
-        })
+        Ok(Self { fd: fd.map_err(self.failed_at(Step::Open, name))?, path: self.path_of(name) })
     }
 
     /// As [`Self::open`]; `None` when there is no such entry.
     pub(crate) fn find(&self, name: &str) -> Result<Option<Self>, LauncherError> {
         match self.open_entry(name, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(fd) => Ok(Some(Self {
-                fd,
-                path: self.path_of(name),
-            })),
+            Ok(fd) => Ok(Some(Self { fd, path: self.path_of(name) })),
             Err(Errno::NOENT) => Ok(None),
             Err(source) => Err(self.failed_at(Step::Open, name)(source)),
         }

@@ -331,26 +331,19 @@ impl LauncherError {
             Self::OwnFile { .. } | Self::Config { .. } => Some(
                 "run `worker-launcher --checksetup` as root; it lists every problem and its fix",
             ),
-            Self::Failed {
-                step: Step::Mount,
-                source: Errno::NODEV,
-                ..
-            } => Some("this kernel has no squashfs: load the module with `modprobe squashfs`"),
-            Self::Refused {
-                step: Step::FindProgram,
-                ..
-            } => Some("Storm starts workers with bash: the image needs it on its PATH"),
+            Self::Failed { step: Step::Mount, source: Errno::NODEV, .. } => {
+                Some("this kernel has no squashfs: load the module with `modprobe squashfs`")
+            }
+            Self::Refused { step: Step::FindProgram, .. } => {
+                Some("Storm starts workers with bash: the image needs it on its PATH")
+            }
             _ => None,
         }
     }
 
     /// A failed system call.
     pub(crate) fn failed(step: Step, object: impl Into<String>, source: Errno) -> Self {
-        Self::Failed {
-            step,
-            object: object.into(),
-            source,
-        }
+        Self::Failed { step, object: object.into(), source }
     }
 
     /// A refusal by our own rules.
@@ -359,11 +352,7 @@ impl LauncherError {
         object: impl Into<String>,
         problem: impl Into<String>,
     ) -> Self {
-        Self::Refused {
-            step,
-            object: object.into(),
-            problem: problem.into(),
-        }
+        Self::Refused { step, object: object.into(), problem: problem.into() }
     }
 }
 
@@ -378,41 +367,17 @@ mod tests {
         let text = String::new;
         let table = [
             (1, LauncherError::Arguments { expected: "" }),
-            (
-                1,
-                LauncherError::Number {
-                    what: "pid",
-                    text: text(),
-                },
-            ),
+            (1, LauncherError::Number { what: "pid", text: text() }),
             (1, LauncherError::NotUtf8 { position: 1 }),
             (1, LauncherError::Id(IdError::HostPath(text()))),
             (3, LauncherError::UnknownVerb { verb: text() }),
             (3, LauncherError::UnsupportedVerb { verb: "", why: "" }),
-            (
-                6,
-                LauncherError::Privilege {
-                    wanted: text(),
-                    found: text(),
-                },
-            ),
+            (6, LauncherError::Privilege { wanted: text(), found: text() }),
             (21, LauncherError::Missing { path: text() }),
             (22, LauncherError::NotSetuid { cause: "", fix: "" }),
             (22, LauncherError::OwnFile { problem: text() }),
-            (
-                24,
-                LauncherError::Config {
-                    path: text(),
-                    problem: text(),
-                },
-            ),
-            (
-                24,
-                LauncherError::Request {
-                    path: text(),
-                    problem: text(),
-                },
-            ),
+            (24, LauncherError::Config { path: text(), problem: text() }),
+            (24, LauncherError::Request { path: text(), problem: text() }),
             (
                 31,
                 LauncherError::Record {
@@ -420,34 +385,11 @@ mod tests {
                     source: RecordError::Version { found: 0 },
                 },
             ),
-            (
-                45,
-                LauncherError::Foreign {
-                    container: container(),
-                    owner: 1,
-                },
-            ),
-            (
-                45,
-                LauncherError::Running {
-                    container: container(),
-                },
-            ),
-            (
-                51,
-                LauncherError::Exists {
-                    container: container(),
-                    found: "",
-                },
-            ),
+            (45, LauncherError::Foreign { container: container(), owner: 1 }),
+            (45, LauncherError::Running { container: container() }),
+            (51, LauncherError::Exists { container: container(), found: "" }),
             (7, LauncherError::Reported { code: 7 }),
-            (
-                255,
-                LauncherError::Account {
-                    name: text(),
-                    problem: AccountProblem::Root,
-                },
-            ),
+            (255, LauncherError::Account { name: text(), problem: AccountProblem::Root }),
         ];
         for (code, error) in table {
             assert_eq!(error.exit_code(), code, "{error:?}");

@@ -19,9 +19,7 @@ pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<
         return Ok(());
     };
     let search = config.process.env.iter().rev();
-    let search = search
-        .filter_map(|entry| entry.strip_prefix("PATH="))
-        .next();
+    let search = search.filter_map(|entry| entry.strip_prefix("PATH=")).next();
     let candidates: Vec<String> = if program.starts_with('/') {
         vec![program.clone()]
     } else if program.contains('/') {
@@ -43,26 +41,17 @@ pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<
     Err(LauncherError::refused(
         Step::FindProgram,
         program.as_str(),
-        format!(
-            "the image has no such executable in PATH `{}`",
-            search.unwrap_or_default()
-        ),
+        format!("the image has no such executable in PATH `{}`", search.unwrap_or_default()),
     ))
 }
 
 fn is_covered(path: &str, mounts: &[BindMount]) -> bool {
-    HostPath::parse(path).is_ok_and(|path| {
-        mounts
-            .iter()
-            .any(|mount| path.starts_with(&mount.destination))
-    })
+    HostPath::parse(path)
+        .is_ok_and(|path| mounts.iter().any(|mount| path.starts_with(&mount.destination)))
 }
 
 fn is_executable(rootfs: &OwnedFd, path: &str) -> bool {
-    open_inside(rootfs, path)
-        .and_then(|file| fstat(&file))
-        .is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_mode & 0o111 != 0
-        })
+    open_inside(rootfs, path).and_then(|file| fstat(&file)).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0
+    })
 }

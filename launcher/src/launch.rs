@@ -95,14 +95,7 @@ fn steps(
     mut phases: Phases,
     means: &Means<'_>,
 ) -> Result<(), LauncherError> {
-    let Launch {
-        caller,
-        config,
-        account,
-        request,
-        host,
-        ..
-    } = *launch;
+    let Launch { caller, config, account, request, host, .. } = *launch;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
     let cgroup = host.cgroup_of(container);
@@ -151,12 +144,8 @@ fn find_init(
     };
     let held = held.ok_or_else(|| lost(container, rustix::io::Errno::SRCH))?;
     // One that has ended has left its cgroups.
-    let ours = held
-        .is_in(&cgroup)
-        .map_err(|source| lost(container, source))?;
-    let running = held
-        .is_running()
-        .map_err(|source| lost(container, source))?;
+    let ours = held.is_in(&cgroup).map_err(|source| lost(container, source))?;
+    let running = held.is_running().map_err(|source| lost(container, source))?;
     if ours || !running {
         return Ok(held);
     }

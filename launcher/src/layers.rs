@@ -110,10 +110,7 @@ fn open_layer(caller: &Identity, path: &HostPath) -> Result<LayerFile, LauncherE
         return Err(refused(path, "not a regular file"));
     }
     if stat.st_nlink != 1 {
-        return Err(refused(
-            path,
-            format!("{} links, must be one", stat.st_nlink),
-        ));
+        return Err(refused(path, format!("{} links, must be one", stat.st_nlink)));
     }
     if !may_own(stat.st_uid, caller) || stat.st_mode & 0o022 != 0 {
         return Err(refused(
@@ -126,12 +123,7 @@ fn open_layer(caller: &Identity, path: &HostPath) -> Result<LayerFile, LauncherE
             ),
         ));
     }
-    Ok(LayerFile {
-        fd,
-        owner: stat.st_uid,
-        key: key_of(&stat),
-        path: path.clone(),
-    })
+    Ok(LayerFile { fd, owner: stat.st_uid, key: key_of(&stat), path: path.clone() })
 }
 
 fn may_own(uid: u32, caller: &Identity) -> bool {
@@ -198,10 +190,7 @@ pub(crate) fn mount_all(
             mounted: mounted.contains(&layer.key),
         });
     }
-    Ok(MountedLayers {
-        lock: guard,
-        records,
-    })
+    Ok(MountedLayers { lock: guard, records })
 }
 
 fn all_mounted(directory: &Directory, layers: &[LayerFile]) -> Result<bool, LauncherError> {
@@ -233,14 +222,8 @@ pub(crate) fn is_squashfs(fd: &OwnedFd) -> Result<bool, Errno> {
 
 /// Sets a layer's time of last use, by which the reaper chooses.
 fn touch(directory: &Directory, key: &LayerKey) -> Result<(), LauncherError> {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_NOW,
-    };
-    let times = Timestamps {
-        last_access: now,
-        last_modification: now,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
     utimensat(directory, key.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|source| {
         LauncherError::failed(Step::Write, directory.path_of(key.as_str()), source)
     })
@@ -250,9 +233,7 @@ fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> 
     take_over(layer)?;
     check_header(layer)?;
     let key = layer.key.as_str();
-    let place = directory
-        .ensure(key, 0o700, 0)?
-        .ensure(MOUNT_POINT, 0o700, 0)?;
+    let place = directory.ensure(key, 0o700, 0)?.ensure(MOUNT_POINT, 0o700, 0)?;
     mount_at(layer, &place).inspect_err(|_| {
         // Nothing is mounted, so these are empty directories: what fails here, fails again when
         // the next launch makes them.

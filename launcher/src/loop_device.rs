@@ -33,10 +33,7 @@ impl LoopDevice {
             });
             match attached {
                 Ok(device) => {
-                    return Ok(Self {
-                        _device: device,
-                        path,
-                    });
+                    return Ok(Self { _device: device, path });
                 }
                 // Somebody took it, or its node is not there yet.
                 Err(source @ (Errno::BUSY | Errno::NXIO | Errno::NOENT)) => last = source,

@@ -109,15 +109,12 @@ fn act(
         Verb::Blob(path) => ownership::give_blob(caller, config, account, &path),
         Verb::Rmr(path) => remove::remove(caller, account, &path),
         Verb::Signal { pid, signal } => signal::signal(caller, config, account, pid, signal),
-        Verb::RunOciContainer {
-            worker_dir,
-            request,
-            artifacts,
-        } => run::run(caller, config, account, worker_dir, &request, artifacts),
-        Verb::ReapOciContainer {
-            container,
-            keep_layers,
-        } => reap::reap(caller, config, &container, keep_layers),
+        Verb::RunOciContainer { worker_dir, request, artifacts } => {
+            run::run(caller, config, account, worker_dir, &request, artifacts)
+        }
+        Verb::ReapOciContainer { container, keep_layers } => {
+            reap::reap(caller, config, &container, keep_layers)
+        }
         Verb::SweepOciContainers(root) => sweep::sweep(caller, config, &root),
     }
 }

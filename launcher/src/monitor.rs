@@ -35,21 +35,13 @@ const CGROUP: &str = "monitors";
 
 /// What the kernel counts for a container: out-of-memory kills, peak memory, processor time.
 const COUNTERS: [ControllerFile; 3] = [
-    ControllerFile {
-        controller: "memory",
-        v1: "memory.oom_control",
-        v2: Some("memory.events"),
-    },
+    ControllerFile { controller: "memory", v1: "memory.oom_control", v2: Some("memory.events") },
     ControllerFile {
         controller: "memory",
         v1: "memory.max_usage_in_bytes",
         v2: Some("memory.peak"),
     },
-    ControllerFile {
-        controller: "cpuacct",
-        v1: "cpuacct.usage",
-        v2: Some("cpu.stat"),
-    },
+    ControllerFile { controller: "cpuacct", v1: "cpuacct.usage", v2: Some("cpu.stat") },
 ];
 
 /// The counters' files, open; none for what this kernel does not count.
@@ -70,12 +62,8 @@ pub(crate) struct Line {
 impl Line {
     /// Makes both ends.
     pub(crate) fn new() -> Result<Self, Errno> {
-        let (launcher, monitor) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (launcher, monitor) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok(Self { launcher, monitor })
     }
 }
@@ -90,9 +78,7 @@ pub(crate) fn announce(
 ) -> Result<(), LauncherError> {
     let failed = |source| LauncherError::failed(Step::Spawn, "monitor", source);
     let counters = COUNTERS.map(|file| hierarchies.open_file(cgroup, &file));
-    let present = counters
-        .each_ref()
-        .map(|counter| u8::from(counter.is_some()));
+    let present = counters.each_ref().map(|counter| u8::from(counter.is_some()));
     let borrowed: Vec<BorrowedFd<'_>> = counters.iter().flatten().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(COUNTERS.len()))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -131,11 +117,8 @@ impl Watch<'_> {
     /// meanwhile would hold up every new process of the host, and runc makes many.
     pub(crate) fn stay(&self, hierarchies: &Hierarchies) -> ! {
         let silent = detach_streams().is_ok();
-        let mut kept = vec![
-            self.lock.as_raw_fd(),
-            self.exit_record.as_raw_fd(),
-            self.line.as_raw_fd(),
-        ];
+        let mut kept =
+            vec![self.lock.as_raw_fd(), self.exit_record.as_raw_fd(), self.line.as_raw_fd()];
         kept.extend(hierarchies.descriptors());
         sys::close_all_but(&mut kept);
         if silent && let Ok(Some((init, counters))) = receive(self.line) {
@@ -144,14 +127,10 @@ impl Watch<'_> {
                 let _stays = hierarchies.leave_unit(&cgroup);
             }
             let kept = counters.iter().flatten().map(AsRawFd::as_raw_fd);
-            let mut kept: Vec<_> = kept
-                .chain([self.lock.as_raw_fd(), self.exit_record.as_raw_fd()])
-                .collect();
+            let mut kept: Vec<_> =
+                kept.chain([self.lock.as_raw_fd(), self.exit_record.as_raw_fd()]).collect();
             sys::close_all_but(&mut kept);
-            let caller = Identity {
-                groups: Vec::new(),
-                ..self.caller.clone()
-            };
+            let caller = Identity { groups: Vec::new(), ..self.caller.clone() };
             if become_for_good(&caller).is_ok()
                 && set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
             {
@@ -165,9 +144,8 @@ impl Watch<'_> {
         let Some(status) = wait_for(init) else {
             return;
         };
-        let [oom, peak, cpu] = counters
-            .each_ref()
-            .map(|counter| counter.as_ref().and_then(read_counter));
+        let [oom, peak, cpu] =
+            counters.each_ref().map(|counter| counter.as_ref().and_then(read_counter));
         let record = ExitRecord {
             version: RECORD_VERSION,
             container_id: self.container.clone(),
@@ -190,20 +168,13 @@ impl Watch<'_> {
 /// The time of day in milliseconds since the epoch.
 pub(crate) fn now_millis() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = elapsed
-        .map(|elapsed| elapsed.as_millis())
-        .unwrap_or_default();
+    let millis = elapsed.map(|elapsed| elapsed.as_millis()).unwrap_or_default();
     u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
 /// The standard streams are the supervisor's pipe, which must reach its end at once.
 fn detach_streams() -> Result<(), Errno> {
-    let null = openat(
-        CWD,
-        "/dev/null",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)
@@ -280,10 +251,7 @@ mod tests {
         assert_eq!(labelled(v2, "oom_kill"), Some(1));
         assert_eq!(labelled("oom 1\n", "oom_kill"), None);
         assert_eq!(cpu_micros("1234567\n"), Some(1234));
-        assert_eq!(
-            cpu_micros("usage_usec 77\nuser_usec 5\nsystem_usec 2\n"),
-            Some(77)
-        );
+        assert_eq!(cpu_micros("usage_usec 77\nuser_usec 5\nsystem_usec 2\n"), Some(77));
         assert_eq!(cpu_micros("\n"), None);
     }
 }

@@ -42,10 +42,7 @@ pub(crate) fn prepare(
             Err(source) => return Err(failed(&format!("/{name}"), source)),
         }
     }
-    let image = Image {
-        root,
-        path: proc_fd::path_of(root).map_err(|source| failed("/", source))?,
-    };
+    let image = Image { root, path: proc_fd::path_of(root).map_err(|source| failed("/", source))? };
     let mut covered = Vec::new();
     for (mount, kind) in config.mounts.iter().zip(kinds) {
         image.prepare(&mount.destination, *kind, &covered)?;
@@ -77,10 +74,8 @@ impl Image<'_> {
         kind: SourceKind,
         covered: &[&HostPath],
     ) -> Result<(), LauncherError> {
-        let of_kernel = path
-            .components()
-            .next()
-            .is_some_and(|first| KERNEL_DIRECTORIES.contains(&first));
+        let of_kernel =
+            path.components().next().is_some_and(|first| KERNEL_DIRECTORIES.contains(&first));
         if of_kernel || covered.iter().any(|mount| path.starts_with(mount)) {
             return Ok(());
         }
@@ -168,10 +163,7 @@ fn make(parent: &OwnedFd, name: &str, kind: SourceKind) -> Result<(), Errno> {
         }
         SourceKind::File => {
             let flags = flags | OFlags::CREATE | OFlags::EXCL;
-            (
-                openat(parent, name, flags, Mode::from_raw_mode(0o600))?,
-                0o644,
-            )
+            (openat(parent, name, flags, Mode::from_raw_mode(0o600))?, 0o644)
         }
     };
     fchmod(&made, Mode::from_raw_mode(mode))

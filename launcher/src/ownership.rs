@@ -90,18 +90,9 @@ struct Rule {
 }
 
 impl Rule {
-    const READ: Self = Self {
-        user_writes: false,
-        set_group_id: true,
-    };
-    const WRITE: Self = Self {
-        user_writes: true,
-        set_group_id: true,
-    };
-    const TMP: Self = Self {
-        user_writes: true,
-        set_group_id: false,
-    };
+    const READ: Self = Self { user_writes: false, set_group_id: true };
+    const WRITE: Self = Self { user_writes: true, set_group_id: true };
+    const TMP: Self = Self { user_writes: true, set_group_id: false };
 
     fn mode(self, old: u32, kind: FileType) -> Mode {
         let mut mode = Mode::from_raw_mode(old & 0o500 | 0o060);
@@ -122,9 +113,7 @@ fn give(
 ) -> Result<(), LauncherError> {
     let place = walk::parent_of(caller, account, path, Step::Own)?;
     let failed = |source| match source {
-        Errno::NOENT => LauncherError::Missing {
-            path: path.to_string(),
-        },
+        Errno::NOENT => LauncherError::Missing { path: path.to_string() },
         source => LauncherError::failed(Step::Own, path.as_str(), source),
     };
     let mut giving = Giving {
@@ -185,8 +174,7 @@ impl Giving {
             self.pass_over(&path(), &problem);
             return Ok(());
         }
-        self.change(file, stat)
-            .map_err(|source| LauncherError::failed(Step::Own, path(), source))
+        self.change(file, stat).map_err(|source| LauncherError::failed(Step::Own, path(), source))
     }
 
     fn directory(&self, directory: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
@@ -197,16 +185,8 @@ impl Giving {
     /// set-user-id off a file with that.
     fn change(&self, opened: impl AsFd, stat: &Stat) -> Result<(), Errno> {
         let opened = opened.as_fd();
-        chownat(
-            opened,
-            c"",
-            Some(self.uid),
-            Some(self.gid),
-            AtFlags::EMPTY_PATH,
-        )?;
-        let mode = self
-            .rule
-            .mode(stat.st_mode, FileType::from_raw_mode(stat.st_mode));
+        chownat(opened, c"", Some(self.uid), Some(self.gid), AtFlags::EMPTY_PATH)?;
+        let mode = self.rule.mode(stat.st_mode, FileType::from_raw_mode(stat.st_mode));
         let number = opened.as_raw_fd().to_string();
         chmodat(&self.own_descriptors, number, mode, AtFlags::empty())
     }
@@ -266,8 +246,7 @@ impl Visitor for Giving {
 
     fn leave(&mut self, spot: &Spot<'_>, directory: BorrowedFd<'_>) -> Result<(), LauncherError> {
         let stat = fstat(directory).map_err(|source| failed(spot, source))?;
-        self.change(directory, &stat)
-            .map_err(|source| failed(spot, source))
+        self.change(directory, &stat).map_err(|source| failed(spot, source))
     }
 }
 

@@ -14,10 +14,7 @@ pub(crate) struct Phases {
 impl Phases {
     /// Starts the watch.
     pub(crate) fn start() -> Self {
-        Self {
-            last: Instant::now(),
-            done: Vec::new(),
-        }
+        Self { last: Instant::now(), done: Vec::new() }
     }
 
     /// Ends a step: what passed since the one before was its time.

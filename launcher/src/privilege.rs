@@ -24,11 +24,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     fn root() -> Self {
-        Self {
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-        }
+        Self { uid: 0, gid: 0, groups: Vec::new() }
     }
 }
 
@@ -99,10 +95,8 @@ pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> 
 
 fn check_powerless(identity: &Identity) -> Result<(), LauncherError> {
     let wanted = || format!("{} without any capability", describe(identity));
-    let report = |found: &str| LauncherError::Privilege {
-        wanted: wanted(),
-        found: found.to_owned(),
-    };
+    let report =
+        |found: &str| LauncherError::Privilege { wanted: wanted(), found: found.to_owned() };
     let sets = capabilities(None).map_err(|source| report(&source.to_string()))?;
     if !(sets.effective | sets.permitted | sets.inheritable).is_empty() {
         return Err(report("capabilities left"));
@@ -179,16 +173,9 @@ fn sorted(mut groups: Vec<u32>) -> Vec<u32> {
 }
 
 fn raw_groups(identity: &Identity) -> Vec<Gid> {
-    identity
-        .groups
-        .iter()
-        .map(|gid| Gid::from_raw(*gid))
-        .collect()
+    identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()
 }
 
 fn describe(identity: &Identity) -> String {
-    format!(
-        "uid {} gid {} groups {:?}",
-        identity.uid, identity.gid, identity.groups
-    )
+    format!("uid {} gid {} groups {:?}", identity.uid, identity.gid, identity.groups)
 }

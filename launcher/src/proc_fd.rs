@@ -28,9 +28,5 @@ pub(crate) fn path_of(file: &OwnedFd) -> Result<String, Errno> {
 fn directory() -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(CWD, PATH, flags, Mode::empty())?;
-    if fstatfs(&directory)?.f_type == PROC_SUPER_MAGIC {
-        Ok(directory)
-    } else {
-        Err(Errno::NODEV)
-    }
+    if fstatfs(&directory)?.f_type == PROC_SUPER_MAGIC { Ok(directory) } else { Err(Errno::NODEV) }
 }

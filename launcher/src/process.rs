@@ -38,11 +38,7 @@ impl HeldProcess {
             return Err(Errno::INVAL);
         }
         match openat(&proc, pid.to_string(), flags, Mode::empty()) {
-            Ok(directory) => Ok(Some(Self {
-                pid,
-                pidfd,
-                directory,
-            })),
+            Ok(directory) => Ok(Some(Self { pid, pidfd, directory })),
             Err(Errno::NOENT) => Ok(None),
             Err(source) => Err(source),
         }
@@ -53,9 +49,7 @@ impl HeldProcess {
         let Some(held) = Self::find(record.pid)? else {
             return Ok(None);
         };
-        let same = held
-            .stat()?
-            .is_some_and(|stat| stat.start_time == record.start_time);
+        let same = held.stat()?.is_some_and(|stat| stat.start_time == record.start_time);
         Ok(same.then_some(held))
     }
 
@@ -92,10 +86,7 @@ impl HeldProcess {
 
     /// How the process is recorded; `None` when it is gone.
     pub(crate) fn record(&self) -> Result<Option<ProcessRecord>, Errno> {
-        Ok(self.stat()?.map(|stat| ProcessRecord {
-            pid: self.pid,
-            start_time: stat.start_time,
-        }))
+        Ok(self.stat()?.map(|stat| ProcessRecord { pid: self.pid, start_time: stat.start_time }))
     }
 
     /// Whether the process runs, which one that has ended but was not waited for does not.

@@ -19,16 +19,10 @@ const SECCOMP_FILTER: &str = "2";
 
 const CAPABILITY_SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
-const MEMORY_LIMIT: ControllerFile = ControllerFile {
-    controller: "memory",
-    v1: "memory.limit_in_bytes",
-    v2: Some("memory.max"),
-};
-const CPU_QUOTA: ControllerFile = ControllerFile {
-    controller: "cpu",
-    v1: "cpu.cfs_quota_us",
-    v2: Some("cpu.max"),
-};
+const MEMORY_LIMIT: ControllerFile =
+    ControllerFile { controller: "memory", v1: "memory.limit_in_bytes", v2: Some("memory.max") };
+const CPU_QUOTA: ControllerFile =
+    ControllerFile { controller: "cpu", v1: "cpu.cfs_quota_us", v2: Some("cpu.max") };
 
 /// Checks the container's first process and its cgroup. A process that has ended already has no
 /// rights left to check.
@@ -108,11 +102,7 @@ fn limits(
     let wrong = |what: &str, wanted: i64, found: &str| {
         let found = found.trim();
         let problem = format!("{what} is {found}, not the {wanted} that was asked for");
-        Err(LauncherError::refused(
-            Step::Cgroup,
-            cgroup.as_str(),
-            problem,
-        ))
+        Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem))
     };
     let memory = resources.memory.as_ref().and_then(|memory| memory.limit);
     if let Some(wanted) = memory.filter(|limit| *limit > 0) {

@@ -58,9 +58,7 @@ fn lost(source: Errno) -> LauncherError {
 }
 
 fn still_running(container: &ContainerId) -> LauncherError {
-    LauncherError::Running {
-        container: container.clone(),
-    }
+    LauncherError::Running { container: container.clone() }
 }
 
 fn remove(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold, LauncherError> {
@@ -94,10 +92,7 @@ fn ends_soon(process: &ProcessRecord) -> Result<Option<HeldProcess>, Errno> {
     let Some(held) = HeldProcess::recorded(process)? else {
         return Ok(None);
     };
-    let limit = Timespec {
-        tv_sec: 0,
-        tv_nsec: PATIENCE.subsec_nanos().into(),
-    };
+    let limit = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
     let ended = poll(&mut [PollFd::new(&held.pidfd, PollFlags::IN)], Some(&limit))?;
     Ok((ended == 0).then_some(held))
 }

@@ -44,10 +44,7 @@ impl<'a> Records<'a> {
         let Some(bytes) = self.directory.read(&launch_name(container))? else {
             return Ok(None);
         };
-        let unreadable = |source| LauncherError::Record {
-            container: container.clone(),
-            source,
-        };
+        let unreadable = |source| LauncherError::Record { container: container.clone(), source };
         LaunchRecord::parse(&bytes).map(Some).map_err(unreadable)
     }
 

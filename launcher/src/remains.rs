@@ -54,11 +54,7 @@ pub(crate) fn take(
     if !taken {
         return Ok(Hold::Busy);
     }
-    Ok(Hold::Taken(Box::new(Remains {
-        container: container.clone(),
-        record,
-        _lock: Some(lock),
-    })))
+    Ok(Hold::Taken(Box::new(Remains { container: container.clone(), record, _lock: Some(lock) })))
 }
 
 /// Refuses another caller's container.
@@ -66,10 +62,7 @@ pub(crate) fn check_owner(record: &LaunchRecord, caller: u32) -> Result<(), Laun
     if caller == 0 || record.caller.uid == caller {
         return Ok(());
     }
-    Err(LauncherError::Foreign {
-        container: record.container_id.clone(),
-        owner: record.caller.uid,
-    })
+    Err(LauncherError::Foreign { container: record.container_id.clone(), owner: record.caller.uid })
 }
 
 /// Whether a container's first process runs.
@@ -84,11 +77,7 @@ pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool, LauncherError> {
 impl Remains {
     /// A container whose lock this process has had since its claim.
     pub(crate) fn claimed(container: ContainerId, record: Option<LaunchRecord>) -> Self {
-        Self {
-            container,
-            record,
-            _lock: None,
-        }
+        Self { container, record, _lock: None }
     }
 
     /// Its record, if it has one.
@@ -104,9 +93,7 @@ impl Remains {
     pub(crate) fn is_orphan(&self, host: &Host) -> Result<bool, LauncherError> {
         match &self.record {
             Some(record) if record.state == LaunchState::Started => Ok(!is_running(record)?
-                && host
-                    .hierarchies
-                    .is_empty(&host.cgroup_of(&self.container))?),
+                && host.hierarchies.is_empty(&host.cgroup_of(&self.container))?),
             _ => Ok(true),
         }
     }

@@ -100,11 +100,7 @@ struct Removing {
 
 impl Removing {
     fn new(owners: Owners) -> Result<Self, LauncherError> {
-        Ok(Self {
-            owners,
-            own_descriptors: proc_fd::open()?,
-            first_problem: None,
-        })
+        Ok(Self { owners, own_descriptors: proc_fd::open()?, first_problem: None })
     }
 
     fn keep(&mut self, problem: LauncherError) {

@@ -43,10 +43,7 @@ pub(crate) fn fine(line: &str) {
 }
 
 /// How long a stream may take to have room. Without room the text is lost, nothing else.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// A pipe that is ready takes as much in one write without blocking: `PIPE_BUF`.
 const PIECE: usize = 4096;
@@ -87,9 +84,6 @@ pub(crate) fn version() {
 
 /// Prints `--print-config`: one `key=value` line a key, defaults filled in.
 pub(crate) fn configuration(effective: &BTreeMap<&'static str, String>) {
-    let text: String = effective
-        .iter()
-        .map(|(key, value)| format!("{key}={value}\n"))
-        .collect();
+    let text: String = effective.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     print(stdout(), &text);
 }

@@ -38,10 +38,7 @@ pub(crate) fn read(
     worker: &WorkerPaths,
 ) -> Result<LaunchRequest, LauncherError> {
     let bytes = read_as(caller, path)?;
-    let refused = |problem: String| LauncherError::Request {
-        path: path.to_string(),
-        problem,
-    };
+    let refused = |problem: String| LauncherError::Request { path: path.to_string(), problem };
     let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
     if request.username != account.name {
         return Err(LauncherError::Account {
@@ -49,9 +46,7 @@ pub(crate) fn read(
             problem: AccountProblem::OtherThanRequest(request.username),
         });
     }
-    request
-        .check_cgroup(&config.cgroup_parent)
-        .map_err(|problem| refused(problem.to_string()))?;
+    request.check_cgroup(&config.cgroup_parent).map_err(|problem| refused(problem.to_string()))?;
     let id = request.container_id.worker_id();
     if worker.directory.components().last() != Some(id.as_str()) {
         return Err(refused(format!(
@@ -59,14 +54,11 @@ pub(crate) fn read(
             worker.directory
         )));
     }
-    for (name, file) in [
-        ("pidFile", &request.pid_file),
-        ("containerScriptPath", &request.container_script_path),
-    ] {
+    for (name, file) in
+        [("pidFile", &request.pid_file), ("containerScriptPath", &request.container_script_path)]
+    {
         if !file.starts_with(&worker.directory) {
-            return Err(refused(format!(
-                "{name} `{file}` is not in the worker directory"
-            )));
+            return Err(refused(format!("{name} `{file}` is not in the worker directory")));
         }
     }
     Ok(request)

@@ -49,11 +49,8 @@ pub(crate) fn enter_private_namespace() -> Result<HostNamespace, LauncherError> 
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let host = openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty()).map_err(failed)?;
     unshare_mounts().map_err(failed)?;
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .map_err(failed)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(failed)?;
     Ok(HostNamespace(host))
 }
 
@@ -88,10 +85,7 @@ pub(crate) fn view(
             "it is another directory in the private namespace",
         ));
     }
-    Ok(PrivateView {
-        layers: root.open("layers")?,
-        container: root.open(container.as_str())?,
-    })
+    Ok(PrivateView { layers: root.open("layers")?, container: root.open(container.as_str())? })
 }
 
 /// Mounts the overlay of these layers, lowest first, on the container's `rootfs`.
@@ -124,13 +118,7 @@ pub(crate) fn mount_overlay(
     let options = CString::new(options).map_err(|_| failed(Errno::INVAL))?;
     fchdir(&stage).map_err(failed)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let mounted = mount(
-        "overlay",
-        &rootfs,
-        "overlay",
-        flags,
-        Some(options.as_c_str()),
-    );
+    let mounted = mount("overlay", &rootfs, "overlay", flags, Some(options.as_c_str()));
     chdir("/").map_err(failed)?;
     mounted.map_err(failed)?;
     check_overlay(&rootfs, &lowers)
@@ -147,14 +135,8 @@ fn mount_stage(container: &Directory) -> Result<OwnedFd, LauncherError> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let stage = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)?;
-    move_mount(
-        &stage,
-        "",
-        container,
-        "stage",
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .map_err(failed)?;
+    move_mount(&stage, "", container, "stage", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(failed)?;
     Ok(stage)
 }
 
@@ -221,9 +203,8 @@ fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
     let table = read_at_most(&table, usize::MAX).map_err(failed)?;
     let table = String::from_utf8_lossy(&table.unwrap_or_default()).into_owned();
     let wanted = format!("lowerdir={lowers},");
-    let complete = table
-        .lines()
-        .any(|line| line.contains(&format!(" {rootfs} ")) && line.contains(&wanted));
+    let complete =
+        table.lines().any(|line| line.contains(&format!(" {rootfs} ")) && line.contains(&wanted));
     if overlay && complete {
         Ok(root)
     } else {

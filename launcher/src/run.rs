@@ -47,11 +47,7 @@ pub(crate) fn run(
     let mut phases = Phases::start();
     let launched_millis = now_millis();
     account::permitted_to_run(account, &caller.identity, config)?;
-    let worker = WorkerPaths {
-        root: parent_of(&worker_dir)?,
-        directory: worker_dir,
-        artifacts,
-    };
+    let worker = WorkerPaths { root: parent_of(&worker_dir)?, directory: worker_dir, artifacts };
     let request = request_file::read(&caller.identity, config, account, request, &worker)?;
     phases.done("request");
     let layers = layers::open_all(&caller.identity, &request.layers)?;
@@ -81,11 +77,7 @@ pub(crate) fn run(
 
 fn parent_of(worker_dir: &HostPath) -> Result<HostPath, LauncherError> {
     let (parent, _) = worker_dir.as_str().rsplit_once('/').unwrap_or_default();
-    Ok(HostPath::parse(if parent.is_empty() {
-        "/"
-    } else {
-        parent
-    })?)
+    Ok(HostPath::parse(if parent.is_empty() { "/" } else { parent })?)
 }
 
 /// The record before anything was done: it says whose what follows is.
@@ -101,10 +93,7 @@ fn first_record(
         version: RECORD_VERSION,
         container_id: request.container_id.clone(),
         state: LaunchState::Launching,
-        caller: Caller {
-            uid: caller.identity.uid,
-            gid: caller.identity.gid,
-        },
+        caller: Caller { uid: caller.identity.uid, gid: caller.identity.gid },
         worker_root: worker.root.clone(),
         user: account.name.clone(),
         uid: account.identity.uid,
@@ -133,13 +122,7 @@ fn start(
     layers: &[LayerFile],
     mut phases: Phases,
 ) -> Result<(), LauncherError> {
-    let Launch {
-        caller,
-        config,
-        account,
-        worker,
-        ..
-    } = *launch;
+    let Launch { caller, config, account, worker, .. } = *launch;
     ownership::give_worker_dir(caller, config, account, &worker.directory)?;
     let container = &launch.request.container_id;
     let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
@@ -155,9 +138,7 @@ fn start(
             listen(&answer, container)
         }
         Fork::Child => {
-            let Ok(line) = become_parent(&mut record) else {
-                sys::end(1)
-            };
+            let Ok(line) = become_parent(&mut record) else { sys::end(1) };
             match sys::fork() {
                 Ok(Fork::Parent(_)) => stay(launch, &record, &line),
                 Ok(Fork::Child) => {

@@ -56,10 +56,7 @@ impl Runc {
                 "not a program that root can execute",
             ));
         }
-        Ok(Self {
-            program,
-            path: path.to_string(),
-        })
+        Ok(Self { program, path: path.to_string() })
     }
 
     /// Starts the container of the bundle in `directory` and returns when its first process runs.
@@ -101,11 +98,7 @@ impl Runc {
             return Ok(());
         }
         let problem = last_error(directory).unwrap_or_else(|| ended(status));
-        Err(LauncherError::refused(
-            Step::RunContainer,
-            container.as_str(),
-            problem,
-        ))
+        Err(LauncherError::refused(Step::RunContainer, container.as_str(), problem))
     }
 
     /// Removes runc's state of a container and kills what runs in it; nothing to do when runc
@@ -123,11 +116,7 @@ impl Runc {
         if status.exit_status() == Some(0) {
             return Ok(());
         }
-        Err(LauncherError::refused(
-            Step::DeleteContainer,
-            container.as_str(),
-            ended(status),
-        ))
+        Err(LauncherError::refused(Step::DeleteContainer, container.as_str(), ended(status)))
     }
 
     fn execute(
@@ -144,12 +133,7 @@ impl Runc {
         let pid = match sys::fork().map_err(failed)? {
             Fork::Child => {
                 let streams = streams.map(AsFd::as_fd);
-                sys::execute(
-                    self.program.as_fd(),
-                    &arguments,
-                    streams,
-                    kept.map(AsFd::as_fd),
-                )
+                sys::execute(self.program.as_fd(), &arguments, streams, kept.map(AsFd::as_fd))
             }
             Fork::Parent(pid) => pid,
         };
@@ -192,13 +176,7 @@ fn last_error(directory: &Directory) -> Option<String> {
         .filter_map(|line| serde_json::from_str::<LogLine>(line).ok())
         .find(worst)?
         .msg;
-    Some(
-        message
-            .chars()
-            .take(SHOWN)
-            .flat_map(char::escape_debug)
-            .collect(),
-    )
+    Some(message.chars().take(SHOWN).flat_map(char::escape_debug).collect())
 }
 
 fn ended(status: WaitStatus) -> String {

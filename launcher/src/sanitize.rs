@@ -21,13 +21,8 @@ pub(crate) struct CallerProcess {
 }
 
 /// The limits that could stop root's work half-way.
-const RAISED: [Resource; 5] = [
-    Resource::Fsize,
-    Resource::Cpu,
-    Resource::As,
-    Resource::Data,
-    Resource::Stack,
-];
+const RAISED: [Resource; 5] =
+    [Resource::Fsize, Resource::Cpu, Resource::As, Resource::Data, Resource::Stack];
 
 /// Enough descriptors for 127 layers, their mounts and the binds.
 const DESCRIPTORS: u64 = 4096;
@@ -48,11 +43,7 @@ pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
         return Err(why_not_root());
     }
     let groups = rustix::process::getgroups().map_err(failed("groups"))?;
-    let identity = Identity {
-        uid,
-        gid,
-        groups: groups.iter().map(|gid| gid.as_raw()).collect(),
-    };
+    let identity = Identity { uid, gid, groups: groups.iter().map(|gid| gid.as_raw()).collect() };
     become_root().map_err(failed("ids"))?;
     sys::clear_environment().map_err(failed("environment"))?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
@@ -74,11 +65,7 @@ fn become_root() -> Result<(), Errno> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    if sys::resuid_resgid() == ([0; 3], [0; 3]) {
-        Ok(())
-    } else {
-        Err(Errno::PERM)
-    }
+    if sys::resuid_resgid() == ([0; 3], [0; 3]) { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// Hard limits are never lowered: the container gets the caller's limits back, and not every
@@ -90,15 +77,9 @@ fn raise_limits() -> Result<Vec<(Resource, Rlimit)>, Errno> {
         before.push((resource, limit));
         rustix::process::setrlimit(resource, wanted(limit))
     };
-    change(Resource::Core, |limit| Rlimit {
-        current: Some(0),
-        maximum: limit.maximum,
-    })?;
+    change(Resource::Core, |limit| Rlimit { current: Some(0), maximum: limit.maximum })?;
     for resource in RAISED {
-        change(resource, |_| Rlimit {
-            current: None,
-            maximum: None,
-        })?;
+        change(resource, |_| Rlimit { current: None, maximum: None })?;
     }
     change(Resource::Nofile, |limit| Rlimit {
         current: Some(DESCRIPTORS),

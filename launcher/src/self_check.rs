@@ -31,9 +31,7 @@ pub(crate) fn check(config: &Config) -> Result<(), LauncherError> {
         return Ok(());
     }
     let problems: Vec<String> = faults.into_iter().map(|fault| fault.problem).collect();
-    Err(LauncherError::OwnFile {
-        problem: problems.join("; "),
-    })
+    Err(LauncherError::OwnFile { problem: problems.join("; ") })
 }
 
 /// What `fstat` tells of the running program.
@@ -51,10 +49,7 @@ pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<Fault> {
     let group = &config.group_name;
     if stat.st_uid != 0 {
         let problem = format!("owned by uid {}, must be root's", stat.st_uid);
-        note(
-            problem,
-            format!("chown root:{group} on it, then chmod 6550"),
-        );
+        note(problem, format!("chown root:{group} on it, then chmod 6550"));
     }
     if stat.st_gid != config.group_id {
         let (found, wanted) = (stat.st_gid, config.group_id);
@@ -65,10 +60,7 @@ pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<Fault> {
     }
     let mode = stat.st_mode & 0o7777;
     if mode != MODE {
-        note(
-            format!("its mode is {mode:04o}, must be {MODE:04o}"),
-            "chmod 6550 on it".to_owned(),
-        );
+        note(format!("its mode is {mode:04o}, must be {MODE:04o}"), "chmod 6550 on it".to_owned());
     }
     if stat.st_nlink != 1 {
         note(

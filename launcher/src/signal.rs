@@ -37,11 +37,7 @@ pub(crate) fn signal(
 ) -> Result<(), LauncherError> {
     let object = pid.to_string();
     let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 0) else {
-        return Err(LauncherError::failed(
-            Step::FindProcess,
-            object,
-            Errno::SRCH,
-        ));
+        return Err(LauncherError::failed(Step::FindProcess, object, Errno::SRCH));
     };
     if !(0..=HIGHEST).contains(&signal) {
         let problem = format!("{signal} is no signal, they are 0 to {HIGHEST}");
@@ -80,9 +76,7 @@ fn check_record(
     };
     let owner = record.caller.uid;
     if caller.identity.uid != 0 && caller.identity.uid != owner {
-        return Err(refused(format!(
-            "it belongs to the supervisor of uid {owner}"
-        )));
+        return Err(refused(format!("it belongs to the supervisor of uid {owner}")));
     }
     if account.identity.uid != record.uid {
         return Err(refused(format!("it runs as `{}`", record.user)));

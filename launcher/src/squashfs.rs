@@ -27,17 +27,12 @@ pub(crate) fn check(header: &[u8; HEADER_BYTES], file_bytes: u64) -> Result<(), 
     }
     let version = (header.u16(28), header.u16(30));
     if version != VERSION {
-        return Err(format!(
-            "squashfs version {}.{}, only 4.0 is supported",
-            version.0, version.1
-        ));
+        return Err(format!("squashfs version {}.{}, only 4.0 is supported", version.0, version.1));
     }
     let block_size = header.u32(12);
     let logarithm = u32::from(header.u16(22));
     if !BLOCK_SIZES.contains(&block_size) || 1_u32.checked_shl(logarithm) != Some(block_size) {
-        return Err(format!(
-            "block size {block_size} with logarithm {logarithm}"
-        ));
+        return Err(format!("block size {block_size} with logarithm {logarithm}"));
     }
     let compressor = header.u16(20);
     if !COMPRESSORS.contains(&compressor) {
@@ -45,9 +40,7 @@ pub(crate) fn check(header: &[u8; HEADER_BYTES], file_bytes: u64) -> Result<(), 
     }
     let used = header.u64(40);
     if used > file_bytes {
-        return Err(format!(
-            "truncated: the file system has {used} bytes, the file {file_bytes}"
-        ));
+        return Err(format!("truncated: the file system has {used} bytes, the file {file_bytes}"));
     }
     if header.u32(4) == 0 || header.u16(26) == 0 {
         return Err("no inodes or no ids".to_owned());
@@ -59,11 +52,7 @@ fn check_tables(header: &Header<'_>, used: u64) -> Result<(), String> {
     let lowest = u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
     let inside = |offset: u64| (lowest..used).contains(&offset);
     let (inodes, directories) = (header.u64(64), header.u64(72));
-    for (name, offset) in [
-        ("id", header.u64(48)),
-        ("inode", inodes),
-        ("directory", directories),
-    ] {
+    for (name, offset) in [("id", header.u64(48)), ("inode", inodes), ("directory", directories)] {
         if !inside(offset) {
             return Err(format!("{name} table outside of the file"));
         }

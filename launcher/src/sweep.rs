@@ -38,10 +38,8 @@ pub(crate) fn sweep(
 
 fn candidates(host: &Host) -> Result<Vec<ContainerId>, LauncherError> {
     let names = host.run_root.root().entries()?;
-    let mut containers: Vec<ContainerId> = names
-        .iter()
-        .filter_map(|name| ContainerId::parse(name).ok())
-        .collect();
+    let mut containers: Vec<ContainerId> =
+        names.iter().filter_map(|name| ContainerId::parse(name).ok()).collect();
     containers.sort();
     Ok(containers)
 }

@@ -2,10 +2,7 @@
 //! `sys_signal` the only modules of the launcher with `unsafe`.
 //!
 //! Each function is as small as the call it wraps, and safe to call with any arguments.
-#![expect(
-    unsafe_code,
-    reason = "system calls that rustix and nix do not wrap safely"
-)]
+#![expect(unsafe_code, reason = "system calls that rustix and nix do not wrap safely")]
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -103,13 +100,7 @@ pub(crate) fn reset_signals_and_timers() {
         let no_old = std::ptr::null_mut::<u64>();
         // SAFETY: a valid action and no old one wanted; SIGKILL and SIGSTOP are refused.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                no_old,
-                mask_bytes,
-            )
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, mask_bytes)
         };
     }
     // SAFETY: all zero is a valid sigset_t, the empty set.
@@ -131,14 +122,9 @@ pub(crate) fn reset_signals_and_timers() {
 ///
 /// `signal(7)`, `termios(3)`
 pub(crate) fn ignore_terminal() {
-    for signal in [
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-    ] {
+    for signal in
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
+    {
         // SAFETY: SIG_IGN is no function of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -225,8 +211,7 @@ pub(crate) fn execute(
     // Copies out of the way of the numbers that are given out below.
     let (Ok(program), Ok(kept)) = (
         rustix::io::fcntl_dupfd_cloexec(program, FIRST_FREE),
-        kept.map(|kept| rustix::io::fcntl_dupfd_cloexec(kept, FIRST_FREE))
-            .transpose(),
+        kept.map(|kept| rustix::io::fcntl_dupfd_cloexec(kept, FIRST_FREE)).transpose(),
     ) else {
         end(NOT_EXECUTED)
     };

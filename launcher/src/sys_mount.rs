@@ -42,11 +42,8 @@ pub(crate) fn restrict_mount(
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };
-    let flags = if recursive {
-        libc::AT_EMPTY_PATH | libc::AT_RECURSIVE
-    } else {
-        libc::AT_EMPTY_PATH
-    };
+    let flags =
+        if recursive { libc::AT_EMPTY_PATH | libc::AT_RECURSIVE } else { libc::AT_EMPTY_PATH };
     // SAFETY: an empty NUL-terminated path, and a valid structure of the size that is passed.
     check(unsafe {
         libc::syscall(
@@ -123,13 +120,8 @@ pub(crate) fn configure_loop(device: impl AsFd, backing: impl AsFd) -> Result<()
         reserved: [0; 8],
     };
     // SAFETY: a valid structure of the layout the request expects, alive for the whole call.
-    let result = unsafe {
-        libc::ioctl(
-            device.as_fd().as_raw_fd(),
-            LOOP_CONFIGURE,
-            &raw const config,
-        )
-    };
+    let result =
+        unsafe { libc::ioctl(device.as_fd().as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
     check(result.into())
 }
 

@@ -1,9 +1,6 @@
 //! Sending a signal, where no safe crate takes any number or addresses a process group by
 //! descriptor.
-#![expect(
-    unsafe_code,
-    reason = "rustix takes named signals only, and no flags beside a pidfd"
-)]
+#![expect(unsafe_code, reason = "rustix takes named signals only, and no flags beside a pidfd")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

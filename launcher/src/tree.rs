@@ -76,11 +76,7 @@ impl Spot<'_> {
                 break;
             }
             path.push('/');
-            path.extend(
-                name.to_string_lossy()
-                    .chars()
-                    .flat_map(char::escape_default),
-            );
+            path.extend(name.to_string_lossy().chars().flat_map(char::escape_default));
         }
         path
     }
@@ -99,11 +95,8 @@ pub(crate) fn open_below(
 ) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     // The kernel refuses O_NONBLOCK beside O_PATH.
-    let flags = if flags.contains(OFlags::PATH) {
-        flags.difference(OFlags::NONBLOCK)
-    } else {
-        flags
-    };
+    let flags =
+        if flags.contains(OFlags::PATH) { flags.difference(OFlags::NONBLOCK) } else { flags };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     openat2(directory, name, flags, Mode::empty(), resolve)
 }

@@ -42,10 +42,9 @@ fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>), LauncherError> {
     match (opened, problems.into_iter().next()) {
         (Some(file), None) => Ok((file, passed)),
         (_, Some(Untrusted { path, problem, .. })) => Err(LauncherError::Config { path, problem }),
-        (None, None) => Err(LauncherError::Config {
-            path: path.to_owned(),
-            problem: Errno::NOENT.to_string(),
-        }),
+        (None, None) => {
+            Err(LauncherError::Config { path: path.to_owned(), problem: Errno::NOENT.to_string() })
+        }
     }
 }
 
@@ -60,20 +59,13 @@ fn walk(path: &str, problems: &mut Vec<Untrusted>, passed: &mut Vec<Stat>) -> Op
     let (stat, mut current) =
         open_component(CWD.as_fd(), "/", &walked, OFlags::DIRECTORY, problems)?;
     passed.push(stat);
-    let mut components = path
-        .split('/')
-        .filter(|component| !component.is_empty())
-        .peekable();
+    let mut components = path.split('/').filter(|component| !component.is_empty()).peekable();
     while let Some(component) = components.next() {
         if walked.len() > 1 {
             walked.push('/');
         }
         walked.push_str(component);
-        let kind = if components.peek().is_some() {
-            OFlags::DIRECTORY
-        } else {
-            OFlags::empty()
-        };
+        let kind = if components.peek().is_some() { OFlags::DIRECTORY } else { OFlags::empty() };
         let (stat, next) = open_component(current.as_fd(), component, &walked, kind, problems)?;
         passed.push(stat);
         current = next;
@@ -89,11 +81,7 @@ fn open_component(
     problems: &mut Vec<Untrusted>,
 ) -> Option<(Stat, OwnedFd)> {
     let mut note = |problem: String, fix: String| {
-        problems.push(Untrusted {
-            path: walked.to_owned(),
-            problem,
-            fix,
-        });
+        problems.push(Untrusted { path: walked.to_owned(), problem, fix });
     };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | kind;
     let opened =
@@ -125,9 +113,6 @@ fn explain(source: Errno) -> (String, &'static str) {
             format!("{source} (symbolic links are not followed here)"),
             "put a directory or file in its place, or name the path it leads to",
         ),
-        _ => (
-            source.to_string(),
-            "run `worker-launcher --checksetup` as root",
-        ),
+        _ => (source.to_string(), "run `worker-launcher --checksetup` as root"),
     }
 }

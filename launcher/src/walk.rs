@@ -29,20 +29,14 @@ pub(crate) struct Owners {
 impl Owners {
     /// The two owners of a verb.
     pub(crate) fn new(caller: &CallerProcess, account: &Account) -> Self {
-        Self {
-            supervisor: caller.identity.uid,
-            user: account.identity.uid,
-        }
+        Self { supervisor: caller.identity.uid, user: account.identity.uid }
     }
 
     /// Why something with this `stat` is not theirs; `None` when it is.
     pub(crate) fn objection(self, stat: &Stat) -> Option<String> {
         let Self { supervisor, user } = self;
         (stat.st_uid != supervisor && stat.st_uid != user).then(|| {
-            format!(
-                "owned by uid {}, must be uid {supervisor}'s or uid {user}'s",
-                stat.st_uid
-            )
+            format!("owned by uid {}, must be uid {supervisor}'s or uid {user}'s", stat.st_uid)
         })
     }
 }
@@ -75,11 +69,7 @@ pub(crate) fn parent_of<'p>(
     step: Step,
 ) -> Result<Place<'p>, LauncherError> {
     let Some(name) = path.components().last() else {
-        return Err(LauncherError::refused(
-            step,
-            "/",
-            "it is the root directory",
-        ));
+        return Err(LauncherError::refused(step, "/", "it is the root directory"));
     };
     let mut walk = Walk {
         owners: Owners::new(caller, account),

@@ -38,9 +38,7 @@ fn wide(host: &Host) -> PathBuf {
 /// A field of `/proc/<pid>/status`.
 fn status(pid: u32, field: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the launcher runs");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("{field} in {text}"))
         .split_whitespace()
         .collect::<Vec<_>>()
@@ -144,15 +142,9 @@ fn nothing_of_the_caller_is_left_while_root_works() {
     assert_eq!(status(pid, "SigBlk"), "0000000000000000");
     // SIGPIPE, and what a terminal sends: HUP INT QUIT TSTP TTIN TTOU.
     assert_eq!(status(pid, "SigIgn"), "0000000000381007");
-    assert_eq!(
-        fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
-        Path::new("/")
-    );
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     let files = open_files(pid);
-    assert!(
-        !files.iter().any(|path| path.contains("leaked")),
-        "{files:?}"
-    );
+    assert!(!files.iter().any(|path| path.contains("leaked")), "{files:?}");
     // Not dumpable: its files in /proc are root's, so that the caller can look at none of them.
     let memory = fs::metadata(format!("/proc/{pid}/mem")).unwrap();
     assert_eq!((memory.uid(), memory.gid()), (0, 0));
@@ -171,11 +163,7 @@ fn nothing_of_the_caller_is_left_while_root_works() {
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let session = stat.rsplit(')').next().unwrap().split_whitespace().nth(3);
-    assert_eq!(
-        session,
-        Some(pid.to_string().as_str()),
-        "a session of its own"
-    );
+    assert_eq!(session, Some(pid.to_string().as_str()), "a session of its own");
     assert_eq!(launcher.finish(), Some(0));
 }
 
@@ -214,12 +202,7 @@ fn the_callers_priority_does_not_slow_root_down() {
         .env_clear();
     let launcher = Launched::stopped(command, works_as_root);
     let stat = fs::read_to_string(format!("/proc/{}/stat", launcher.pid())).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     // Fields 19 and 41; the state, field 3, comes first here.
     let (nice, policy) = (fields[16], fields[38]);
     assert_eq!((nice, policy), ("0", "0"));
@@ -312,10 +295,7 @@ fn a_timer_of_the_caller_does_not_go_off() {
     before_exec::alarm(&mut command, 20_000);
     let start = Instant::now();
     run(command).expect_success();
-    assert!(
-        start.elapsed() > Duration::from_millis(30),
-        "too quick to tell"
-    );
+    assert!(start.elapsed() > Duration::from_millis(30), "too quick to tell");
 }
 
 #[test]
@@ -346,11 +326,7 @@ fn a_reader_that_went_away_is_no_failure() {
     host.directory(&top, Some(SUPERVISOR), 0o755);
     nix::unistd::mkfifo(&top.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     let mut command = artifacts_dir(&host, &top);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(listing(&top)[0], "drwxrws--- 64110 64100 ./");
@@ -367,11 +343,8 @@ fn a_reader_that_does_not_read_holds_nothing_up() {
     let capacity = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETPIPE_SZ).unwrap();
     let filling = vec![b'x'; usize::try_from(capacity).unwrap()];
     writer.write_all(&filling).unwrap();
-    let mut child = artifacts_dir(&host, &top)
-        .stdout(Stdio::null())
-        .stderr(writer)
-        .spawn()
-        .unwrap();
+    let mut child =
+        artifacts_dir(&host, &top).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
     let start = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -398,10 +371,7 @@ fn a_setuid_programs_environment_is_the_kernels_business() {
         ("LD_AUDIT", text),
         ("LD_LIBRARY_PATH", "/mnt/storm"),
         ("LD_DEBUG", "all"),
-        (
-            "GLIBC_TUNABLES",
-            "glibc.malloc.check=3:glibc.malloc.perturb=1",
-        ),
+        ("GLIBC_TUNABLES", "glibc.malloc.check=3:glibc.malloc.perturb=1"),
         ("GCONV_PATH", "/mnt/storm"),
         ("LOCPATH", "/mnt/storm"),
         ("NSS_WRAPPER_PASSWD", text),
@@ -417,11 +387,7 @@ fn a_setuid_programs_environment_is_the_kernels_business() {
         let mut command = host.command(&[USER.name, "rmr", "/mnt/storm/none"]);
         command.env(name, value);
         let outcome = run(command).expect_success();
-        assert_eq!(
-            (outcome.stdout.as_str(), outcome.stderr.as_str()),
-            ("", ""),
-            "{name}"
-        );
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "{name}");
     }
 }
 
@@ -430,11 +396,7 @@ fn a_setuid_programs_environment_is_the_kernels_business() {
 fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
     let host = Host::new();
     let mut sleep = Command::new("/bin/sleep");
-    sleep
-        .arg("1000")
-        .uid(USER.uid)
-        .gid(USER.gid)
-        .process_group(0);
+    sleep.arg("1000").uid(USER.uid).gid(USER.gid).process_group(0);
     let mut victim = Launched(sleep.spawn().unwrap());
     let top = host.storm().join("workers/one");
     host.directory(&top, Some(USER), 0o755);
@@ -461,8 +423,7 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
     }
     assert!(top.exists(), "removed without the user's rights");
     assert!(matches!(victim.0.try_wait(), Ok(None)), "killed by root");
-    host.call(&[USER.name, "signal", &pid, "9"])
-        .expect_success();
+    host.call(&[USER.name, "signal", &pid, "9"]).expect_success();
     let ended = victim.0.wait().unwrap();
     assert!(!ended.success());
 }

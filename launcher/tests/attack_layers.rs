@@ -40,55 +40,13 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
     type Spoil<'a> = &'a dyn Fn(&Path);
     let as_it_is: Spoil<'_> = &|_| {};
     let cases: [(&str, &Path, Vec<u8>, Spoil<'_>, &str); 14] = [
-        (
-            "truncated",
-            &directory,
-            sound[..sound.len() / 2].to_vec(),
-            as_it_is,
-            "truncated",
-        ),
-        (
-            "tiny",
-            &directory,
-            b"hsqs".to_vec(),
-            as_it_is,
-            "shorter than",
-        ),
-        (
-            "text",
-            &directory,
-            vec![b'x'; 8192],
-            as_it_is,
-            "not a squashfs",
-        ),
-        (
-            "version",
-            &directory,
-            changed(28, &[3, 0]),
-            as_it_is,
-            "version 3.0",
-        ),
-        (
-            "compressor",
-            &directory,
-            changed(20, &[2, 0]),
-            as_it_is,
-            "compressor 2",
-        ),
-        (
-            "table",
-            &directory,
-            changed(64, &[0xff; 8]),
-            as_it_is,
-            "inode table",
-        ),
-        (
-            "noise",
-            &directory,
-            changed(inodes, &[0xff; 64]),
-            as_it_is,
-            "cannot mount layer",
-        ),
+        ("truncated", &directory, sound[..sound.len() / 2].to_vec(), as_it_is, "truncated"),
+        ("tiny", &directory, b"hsqs".to_vec(), as_it_is, "shorter than"),
+        ("text", &directory, vec![b'x'; 8192], as_it_is, "not a squashfs"),
+        ("version", &directory, changed(28, &[3, 0]), as_it_is, "version 3.0"),
+        ("compressor", &directory, changed(20, &[2, 0]), as_it_is, "compressor 2"),
+        ("table", &directory, changed(64, &[0xff; 8]), as_it_is, "inode table"),
+        ("noise", &directory, changed(inodes, &[0xff; 64]), as_it_is, "cannot mount layer"),
         (
             "linked",
             &directory,
@@ -116,13 +74,7 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
             },
             "mode 0646",
         ),
-        (
-            "users",
-            &directory,
-            sound.clone(),
-            &|path| give(path, USER),
-            "owned by uid 64110",
-        ),
+        ("users", &directory, sound.clone(), &|path| give(path, USER), "owned by uid 64110"),
         (
             "symbolic",
             &directory,
@@ -144,13 +96,7 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
             },
             "not a regular file",
         ),
-        (
-            "place",
-            &open,
-            sound.clone(),
-            as_it_is,
-            "its directory is owned",
-        ),
+        ("place", &open, sound.clone(), as_it_is, "its directory is owned"),
     ];
     for (name, place, content, spoil, problem) in cases {
         let file = place.join(format!("{name}.sqsh"));
@@ -161,14 +107,9 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
         let worker = Worker::new(&host, &image, "");
         let refused = worker.launch(&host).expect_failure(50, problem);
         let line = format!("layer: {}", file.display());
-        assert!(
-            refused.stderr.lines().any(|found| found == line),
-            "{refused:#?}"
-        );
+        assert!(refused.stderr.lines().any(|found| found == line), "{refused:#?}");
         nothing_is_left(&host, &worker);
-        eventually("no loop device is left", || {
-            loops(std::slice::from_ref(&file)) == 0
-        });
+        eventually("no loop device is left", || loops(std::slice::from_ref(&file)) == 0);
         let layers = host.run_root().join("layers");
         let empty = fs::read_dir(&layers).into_iter().flatten().filter(|entry| {
             let place = entry.as_ref().unwrap().path().join("mnt");
@@ -183,10 +124,7 @@ fn a_layer_that_is_still_being_written_is_refused() {
     let host = Host::new();
     let image = Image::busybox(&host);
     let worker = Worker::new(&host, &image, "echo .");
-    let writer = fs::OpenOptions::new()
-        .append(true)
-        .open(&image.layers()[0])
-        .unwrap();
+    let writer = fs::OpenOptions::new().append(true).open(&image.layers()[0]).unwrap();
     worker.launch(&host).expect_failure(50, "open for writing");
     nothing_is_left(&host, &worker);
     drop(writer);

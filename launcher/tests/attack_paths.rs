@@ -38,11 +38,7 @@ fn expect_untouched(host: &Host, watched: &Path, path: &str, why: &str) {
             let outcome = host.call(&[USER.name, verb, &path]);
             assert_eq!(outcome.code, Some(255), "{verb} {path}: {outcome:?}");
             assert!(outcome.stderr.contains(why), "{verb} {path}: {outcome:?}");
-            assert_eq!(
-                listing(watched),
-                before,
-                "{verb} {path} changed {watched:?}"
-            );
+            assert_eq!(listing(watched), before, "{verb} {path} changed {watched:?}");
         }
     }
 }
@@ -80,8 +76,7 @@ fn the_supervisors_first_directory_is_not_given_away() {
 fn the_root_directory_is_refused_by_name() {
     let host = Host::new();
     for verb in VERBS {
-        host.call(&[USER.name, verb, "/"])
-            .expect_failure(255, "it is the root directory");
+        host.call(&[USER.name, verb, "/"]).expect_failure(255, "it is the root directory");
     }
 }
 
@@ -180,10 +175,7 @@ fn a_link_to_somebody_elses_file_gives_nothing() {
     host.file(deleted, Some(OTHER_USER), 0o600, "another's");
     fs::hard_link(deleted, top.join("last-name")).unwrap();
     fs::remove_file(deleted).unwrap();
-    let told = host
-        .call(&[USER.name, "artifacts-dir", path])
-        .expect_success()
-        .stderr;
+    let told = host.call(&[USER.name, "artifacts-dir", path]).expect_success().stderr;
     assert!(told.contains("owned by uid 64111"), "{told}");
     assert!(
         listing(&top).contains(&"-rw------- 64111 64111 ./last-name".to_owned()),
@@ -198,8 +190,7 @@ fn a_setuid_program_does_not_survive_a_change_of_owner() {
     let top = host.storm().join("workers/one");
     host.directory(&top, Some(SUPERVISOR), 0o755);
     host.file(top.join("program"), Some(SUPERVISOR), 0o6755, "#!");
-    host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
-        .expect_success();
+    host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()]).expect_success();
     assert_eq!(listing(&top.join("program")), ["-rwxrw---- 64110 64100 ./"]);
 }
 

@@ -63,12 +63,7 @@ fn cve_2021_44730_a_hard_link_elsewhere_does_nothing() {
 fn a_program_with_other_modes_does_nothing() {
     let host = Host::new();
     let program = host.program();
-    for (mode, found) in [
-        (0o6555, "6555"),
-        (0o6551, "6551"),
-        (0o6750, "6750"),
-        (0o4550, "4550"),
-    ] {
+    for (mode, found) in [(0o6555, "6555"), (0o6551, "6551"), (0o6750, "6750"), (0o4550, "4550")] {
         chmod(&program, mode);
         call_at(&host, &program).expect_failure(22, found);
     }
@@ -102,11 +97,7 @@ fn a_program_without_root_says_why() {
 #[test]
 fn only_the_launchers_group_may_run_it() {
     let host = Host::new();
-    let refused = host
-        .command_as(OTHER_USER, &["--version"])
-        .spawn()
-        .map(|_child| ())
-        .unwrap_err();
+    let refused = host.command_as(OTHER_USER, &["--version"]).spawn().map(|_child| ()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
@@ -149,23 +140,11 @@ fn a_configuration_that_is_not_understood_is_refused() {
     let group = "storm.worker-launcher.group=soci-group";
     for (text, why) in [
         (Vec::new(), "storm.worker-launcher.group is missing"),
-        (
-            format!("{group}\nmin.uid=1\n").into(),
-            "line 2 has the unknown key",
-        ),
-        (
-            format!("{group}\nnonsense\n").into(),
-            "line 2 is not `key=value`",
-        ),
-        (
-            b"storm.worker-launcher.group=\xff\n".into(),
-            "not valid UTF-8",
-        ),
+        (format!("{group}\nmin.uid=1\n").into(), "line 2 has the unknown key"),
+        (format!("{group}\nnonsense\n").into(), "line 2 is not `key=value`"),
+        (b"storm.worker-launcher.group=\xff\n".into(), "not valid UTF-8"),
         (b"storm.worker-launcher.group=none\n".into(), "no group"),
-        (
-            format!("{group}\n{}", "#".repeat(70_000)).into(),
-            "larger than",
-        ),
+        (format!("{group}\n{}", "#".repeat(70_000)).into(), "larger than"),
         (format!("{group}\nmin.user.id=1e3\n").into(), "min.user.id"),
     ] {
         host.write_config(&text);
@@ -185,15 +164,7 @@ fn accounts_that_are_not_allowed() {
     call(GROUP_MEMBER.name).expect_failure(255, "in group 64100");
     call("soci-nobody").expect_failure(255, "no such account");
     call("soci-super2").expect_failure(255, "below min.user.id");
-    for malformed in [
-        "",
-        "..",
-        "a/b",
-        "a b",
-        "-x",
-        "soci-user\n",
-        &"x".repeat(300),
-    ] {
+    for malformed in ["", "..", "a/b", "a b", "-x", "soci-user\n", &"x".repeat(300)] {
         call(malformed).expect_failure(255, "not an account name");
     }
     call(SUPERVISOR.name).expect_success();
@@ -293,12 +264,9 @@ fn every_verb_counts_its_arguments() {
         }
     }
     host.call(&[USER.name]).expect_failure(1, "expected");
-    host.call(&["--checksetup", "x"])
-        .expect_failure(1, "expected");
-    host.call(&[USER.name, "none", "x"])
-        .expect_failure(3, "no such command");
-    host.call(&[USER.name, "run-docker-cmd", "x", "y"])
-        .expect_failure(3, "without docker");
+    host.call(&["--checksetup", "x"]).expect_failure(1, "expected");
+    host.call(&[USER.name, "none", "x"]).expect_failure(3, "no such command");
+    host.call(&[USER.name, "run-docker-cmd", "x", "y"]).expect_failure(3, "without docker");
 }
 
 /// An option must not make an unchecked program act, nor a verb look like an option.
@@ -306,8 +274,7 @@ fn every_verb_counts_its_arguments() {
 fn options_act_for_nobody() {
     let host = Host::new();
     for option in ["--version", "--checksetup", "--print-config"] {
-        host.call(&[option, "rmr", "/mnt/storm/workers"])
-            .expect_failure(1, "expected");
+        host.call(&[option, "rmr", "/mnt/storm/workers"]).expect_failure(1, "expected");
         assert!(host.storm().join("workers").exists());
     }
 }

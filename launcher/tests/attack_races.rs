@@ -70,8 +70,7 @@ fn cve_2021_44731_a_directory_exchanged_for_a_link_while_it_is_given_away() {
     race(
         || exchange(&top.join("sub"), &top.join("link")),
         || {
-            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
-                .expect_success();
+            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()]).expect_success();
             assert_eq!(listing(&tree), before);
         },
     );
@@ -133,8 +132,7 @@ fn a_file_exchanged_for_a_hard_link_of_anothers() {
     race(
         || exchange(&top.join("own"), &top.join("linked")),
         || {
-            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()])
-                .expect_success();
+            host.call(&[USER.name, "artifacts-dir", top.to_str().unwrap()]).expect_success();
             assert_eq!(listing(&tree), before);
         },
     );
@@ -163,9 +161,7 @@ fn a_deep_directory_moved_away_does_not_lead_out_of_the_tree() {
     race(
         || {
             if fs::rename(&middle, &outside).is_ok() {
-                fs::rename(&outside, &middle)
-                    .or_else(|_| fs::remove_dir_all(&outside))
-                    .unwrap();
+                fs::rename(&outside, &middle).or_else(|_| fs::remove_dir_all(&outside)).unwrap();
             }
         },
         || {
@@ -194,8 +190,7 @@ fn the_supervisors_own_writers_are_no_trouble() {
             fs::remove_file(&named).unwrap();
         },
         || {
-            host.call(&[USER.name, "code-dir", top.to_str().unwrap()])
-                .expect_success();
+            host.call(&[USER.name, "code-dir", top.to_str().unwrap()]).expect_success();
         },
     );
 }

@@ -27,9 +27,7 @@ fn bind(destination: &str, source: &Path, access: &str) -> Value {
 
 fn add_mount(worker: &mut Worker, mount: Value) {
     worker.amend(|request| {
-        let mounts = request["ociRuntimeConfig"]["mounts"]
-            .as_array_mut()
-            .unwrap();
+        let mounts = request["ociRuntimeConfig"]["mounts"].as_array_mut().unwrap();
         mounts.push(mount);
     });
 }
@@ -53,16 +51,10 @@ fn a_bind_source_must_be_the_users_to_reach() {
         ),
         (
             storm.join("private/deep"),
-            format!(
-                "`{}`: Permission denied",
-                storm.join("private/deep").display()
-            ),
+            format!("`{}`: Permission denied", storm.join("private/deep").display()),
         ),
         (PathBuf::from("/dev/null"), "it is a device".to_owned()),
-        (
-            PathBuf::from("/proc/self/root/etc"),
-            "Too many levels".to_owned(),
-        ),
+        (PathBuf::from("/proc/self/root/etc"), "Too many levels".to_owned()),
     ] {
         let mut worker = Worker::new(&host, &image, "");
         add_mount(&mut worker, bind("/data", &source, "ro"));
@@ -75,9 +67,7 @@ fn a_bind_source_must_be_the_users_to_reach() {
 fn roots_own_places_cannot_be_mounted_for_writing() {
     let host = Host::new();
     let image = Image::busybox(&host);
-    Worker::new(&host, &image, "")
-        .launch(&host)
-        .expect_success();
+    Worker::new(&host, &image, "").launch(&host).expect_success();
     symlink(host.run_root(), host.storm().join("way-round")).unwrap();
     let conf = Path::new(support::CONF_DIR);
     let places = [
@@ -91,9 +81,7 @@ fn roots_own_places_cannot_be_mounted_for_writing() {
     for place in &places {
         let mut worker = Worker::new(&host, &image, "");
         add_mount(&mut worker, bind("/data", place, "rw"));
-        worker
-            .launch(&host)
-            .expect_failure(52, "cannot be mounted for writing");
+        worker.launch(&host).expect_failure(52, "cannot be mounted for writing");
         nothing_is_left(&host, &worker);
     }
     // CVE-2026-48785 (Apptainer: `/scratch` matched `/scratch2`).
@@ -152,9 +140,7 @@ fn an_image_cannot_redirect_what_is_mounted_over_it() {
         for (kind, fill) in fills {
             let mut worker = Worker::new(&host, &hostile(name, kind, fill), "echo .");
             add_mount(&mut worker, hostname());
-            worker
-                .launch(&host)
-                .expect_failure(54, &format!("`/{name}`: in the image"));
+            worker.launch(&host).expect_failure(54, &format!("`/{name}`: in the image"));
             nothing_is_left(&host, &worker);
         }
         // The same link, to a directory of the image.
@@ -185,13 +171,8 @@ fn an_image_cannot_lead_a_mount_below_the_kernels_directories() {
     });
     for destination in ["/opt/1", "/srv/shm"] {
         let mut worker = Worker::new(&host, &image, "echo .");
-        add_mount(
-            &mut worker,
-            bind(destination, &host.storm().join("workers"), "ro"),
-        );
-        worker
-            .launch(&host)
-            .expect_failure(54, "in the image it leads to");
+        add_mount(&mut worker, bind(destination, &host.storm().join("workers"), "ro"));
+        worker.launch(&host).expect_failure(54, "in the image it leads to");
         nothing_is_left(&host, &worker);
     }
 }
@@ -209,9 +190,7 @@ fn renames_elsewhere_do_not_fail_a_launch() {
     let busy = Path::new(support::SCRATCH).join("busy");
     host.directory(&busy, None, 0o755);
     host.directory(busy.join("one"), None, 0o755);
-    let workers: Vec<Worker> = (0..10)
-        .map(|_| Worker::new(&host, &image, "echo ."))
-        .collect();
+    let workers: Vec<Worker> = (0..10).map(|_| Worker::new(&host, &image, "echo .")).collect();
     let busy = fs::File::open(&busy).unwrap();
     let stop = AtomicBool::new(false);
     let outcomes: Vec<_> = std::thread::scope(|scope| {
@@ -239,9 +218,7 @@ fn a_request_that_the_user_could_have_written_is_refused() {
     let worker = Worker::new(&host, &image, "");
     let path = worker.request_path();
     give(&path, USER);
-    worker
-        .launch(&host)
-        .expect_failure(31, "owned by uid 64110");
+    worker.launch(&host).expect_failure(31, "owned by uid 64110");
     give(&path, SUPERVISOR);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     worker.launch(&host).expect_failure(31, "mode 0646");
@@ -257,11 +234,7 @@ fn a_request_must_agree_with_the_command_line() {
     let image = Image::busybox(&host);
     type Change = fn(&mut Value);
     let cases: [(Change, i32, &str); 5] = [
-        (
-            |request| request["username"] = json!(OTHER_USER.name),
-            255,
-            "the request names",
-        ),
+        (|request| request["username"] = json!(OTHER_USER.name), 255, "the request names"),
         (
             |request| request["ociRuntimeConfig"]["linux"]["cgroupsPath"] = json!("/other/x"),
             24,
@@ -271,23 +244,14 @@ fn a_request_must_agree_with_the_command_line() {
             |request| {
                 request["pidFile"] = json!(format!(
                     "/etc/container-{}.pid",
-                    request["containerId"]
-                        .as_str()
-                        .unwrap()
-                        .split_once('-')
-                        .unwrap()
-                        .1
+                    request["containerId"].as_str().unwrap().split_once('-').unwrap().1
                 ))
             },
             24,
             "pidFile",
         ),
         (|request| request["hooks"] = json!({}), 24, "hooks"),
-        (
-            |request| request["ociRuntimeConfig"]["process"]["user"] = json!({"uid": 0}),
-            24,
-            "user",
-        ),
+        (|request| request["ociRuntimeConfig"]["process"]["user"] = json!({"uid": 0}), 24, "user"),
     ];
     for (change, code, problem) in cases {
         let mut worker = Worker::new(&host, &image, "");
@@ -298,8 +262,7 @@ fn a_request_must_agree_with_the_command_line() {
     let worker = Worker::new(&host, &image, "");
     let mut arguments = worker.launch_arguments();
     OTHER_USER.name.clone_into(&mut arguments[0]);
-    host.call(&arguments)
-        .expect_failure(255, "the request names");
+    host.call(&arguments).expect_failure(255, "the request names");
     arguments[0] = "root".to_owned();
     host.call(&arguments).expect_failure(255, "it is root");
 }
@@ -316,17 +279,9 @@ fn files_for_people_follow_no_link_of_the_users() {
         format!("runc-{}.out", worker.container),
         format!("runc-{}.err", worker.container),
     ] {
-        host.link(
-            victim.to_str().unwrap(),
-            worker.artifacts.join(name),
-            Some(USER),
-        );
+        host.link(victim.to_str().unwrap(), worker.artifacts.join(name), Some(USER));
     }
-    host.link(
-        victim.to_str().unwrap(),
-        worker.directory.join("config.json"),
-        Some(USER),
-    );
+    host.link(victim.to_str().unwrap(), worker.directory.join("config.json"), Some(USER));
     worker.launch(&host).expect_success();
     assert_eq!(worker.stdout(), ".\n");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
@@ -366,10 +321,8 @@ fn a_source_that_is_swapped_meanwhile_is_the_users_or_refused() {
             swaps
         });
         // Nothing here may panic: the scope would wait for the swapper for ever.
-        let outcomes: Vec<_> = workers
-            .into_iter()
-            .map(|worker| (worker.launch(&host), worker))
-            .collect();
+        let outcomes: Vec<_> =
+            workers.into_iter().map(|worker| (worker.launch(&host), worker)).collect();
         stop.store(true, Ordering::Relaxed);
         (outcomes, swapper.join().unwrap())
     });
@@ -387,19 +340,14 @@ fn a_source_that_is_swapped_meanwhile_is_the_users_or_refused() {
 fn a_failed_launch_leaves_the_mount_table_as_it_was() {
     let host = Host::new();
     let image = Image::busybox(&host);
-    Worker::new(&host, &image, "")
-        .launch(&host)
-        .expect_success();
+    Worker::new(&host, &image, "").launch(&host).expect_success();
     let before = mount_table();
     let mut worker = Worker::new(&host, &image, "");
     add_mount(&mut worker, bind("/data", Path::new("/nowhere"), "ro"));
     worker.launch(&host).expect_failure(52, "/nowhere");
     let after = mount_table();
     // Other programs of the real host may take mounts away meanwhile, never add any here.
-    let new: Vec<&str> = after
-        .lines()
-        .filter(|line| !before.contains(line))
-        .collect();
+    let new: Vec<&str> = after.lines().filter(|line| !before.contains(line)).collect();
     assert!(new.is_empty(), "{new:?}");
     assert_eq!(mounts(&host).len(), 1);
 }

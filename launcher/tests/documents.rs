@@ -20,11 +20,7 @@ fn document(name: &str) -> String {
 
 /// What stands between backticks and has two colons.
 fn named_tests(text: &str) -> Vec<(&str, &str)> {
-    text.split('`')
-        .skip(1)
-        .step_by(2)
-        .filter_map(|code| code.split_once("::"))
-        .collect()
+    text.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect()
 }
 
 fn exists(file: &str, test: &str) -> bool {
@@ -60,9 +56,7 @@ fn every_test_of_an_incident_is_in_the_documents() {
             continue;
         };
         for line in source.lines() {
-            let name = line
-                .strip_prefix("fn ")
-                .and_then(|rest| rest.split('(').next());
+            let name = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next());
             let Some(name) =
                 name.filter(|name| name.starts_with("cve_") || name.starts_with("ghsa_"))
             else {

@@ -89,10 +89,7 @@ impl Elf {
 
     fn value(&self, tag: u64) -> Option<u64> {
         let entries = self.dynamic();
-        entries
-            .iter()
-            .find(|(found, _)| *found == tag)
-            .map(|(_, value)| *value)
+        entries.iter().find(|(found, _)| *found == tag).map(|(_, value)| *value)
     }
 
     fn string(&self, index: u64) -> String {

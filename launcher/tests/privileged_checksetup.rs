@@ -47,10 +47,7 @@ fn a_right_installation_is_fine() {
         assert_eq!(outcome.stderr, "");
         let mut lines = outcome.stdout.lines();
         let first = lines.next().unwrap();
-        assert!(
-            first.contains("the installation is fine") && first.contains(CONF_DIR),
-            "{first}"
-        );
+        assert!(first.contains("the installation is fine") && first.contains(CONF_DIR), "{first}");
         assert!(lines.all(|line| line.contains("warning: ")), "{outcome:?}");
     }
     assert!(!host.run_root().exists(), "the check changes nothing");
@@ -116,10 +113,7 @@ fn problems_of_program_runc_and_run_root() {
     expect_problems(
         &host.call(&["--checksetup"]),
         24,
-        &[
-            "`/mnt/home/runc`: No such file",
-            "`/mnt/none`: No such file",
-        ],
+        &["`/mnt/home/runc`: No such file", "`/mnt/none`: No such file"],
     );
 }
 
@@ -130,10 +124,7 @@ fn without_root_it_says_why_and_goes_on() {
     expect_problems(
         &host.call(&["--checksetup"]),
         22,
-        &[
-            "cannot become root: the program is not installed setuid",
-            "its mode is 0550",
-        ],
+        &["cannot become root: the program is not installed setuid", "its mode is 0550"],
     );
     support::install(&host.program());
     let mut command = host.command(&["--checksetup"]);
@@ -182,8 +173,7 @@ fn the_version_needs_nothing() {
     let outcome = host.call(&["--version"]).expect_success();
     let expected = format!("worker-launcher {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(outcome.stdout, expected);
-    host.call(&[USER.name, "rmr", "/mnt/storm/none"])
-        .expect_failure(24, "No such file");
+    host.call(&[USER.name, "rmr", "/mnt/storm/none"]).expect_failure(24, "No such file");
 }
 
 /// The example that is shipped must be what the program understands.

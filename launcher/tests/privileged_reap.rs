@@ -25,11 +25,7 @@ fn nothing_is_left(host: &Host, worker: &Worker) {
 
 fn sweep(host: &Host) -> support::Outcome {
     let root = host.storm().join("workers");
-    host.call(&[
-        SUPERVISOR.name,
-        "sweep-oci-containers",
-        root.to_str().unwrap(),
-    ])
+    host.call(&[SUPERVISOR.name, "sweep-oci-containers", root.to_str().unwrap()])
 }
 
 #[test]
@@ -78,28 +74,17 @@ fn only_the_caller_who_launched_it_reaps_a_container() {
     outcome::run(host.command_as(OTHER_SUPERVISOR, &arguments))
         .expect_failure(45, "it belongs to uid");
     let root = host.storm().join("workers");
-    let arguments = [
-        OTHER_SUPERVISOR.name,
-        "sweep-oci-containers",
-        root.to_str().unwrap(),
-    ];
+    let arguments = [OTHER_SUPERVISOR.name, "sweep-oci-containers", root.to_str().unwrap()];
     let swept = outcome::run(host.command_as(OTHER_SUPERVISOR, &arguments)).expect_success();
     assert_eq!(swept.stderr, "");
     let elsewhere = host.storm().join("other-workers");
-    host.call(&[
-        SUPERVISOR.name,
-        "sweep-oci-containers",
-        elsewhere.to_str().unwrap(),
-    ])
-    .expect_success();
+    host.call(&[SUPERVISOR.name, "sweep-oci-containers", elsewhere.to_str().unwrap()])
+        .expect_success();
     assert!(worker.record_path(&host, "json").exists());
     let swept = sweep(&host).expect_success();
     assert_eq!(
         swept.stderr,
-        format!(
-            "worker-launcher: removed what was left of {}\n",
-            worker.container
-        )
+        format!("worker-launcher: removed what was left of {}\n", worker.container)
     );
     nothing_is_left(&host, &worker);
 }
@@ -138,13 +123,7 @@ fn the_longest_unused_layers_go_first() {
     three.reap(&host, 1).expect_success();
     assert_eq!(mounts(&host).len(), 1);
     three.reap(&host, 0).expect_success();
-    assert_eq!(
-        fs::read_dir(host.run_root().join("layers"))
-            .unwrap()
-            .count(),
-        1,
-        "the lock"
-    );
+    assert_eq!(fs::read_dir(host.run_root().join("layers")).unwrap().count(), 1, "the lock");
 }
 
 #[test]
@@ -175,11 +154,7 @@ fn a_stopped_monitor_holds_nothing_up() {
     eventually("the container ends", || !is_running(worker.init(&host)));
     let start = Instant::now();
     worker.reap(&host, 100).expect_success();
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     nothing_is_left(&host, &worker);
 }
 
@@ -193,12 +168,7 @@ fn reaping_one_container_twice_at_once_is_fine() {
         worker.kill(&host);
         let arguments = [USER.name, "reap-oci-container", &worker.container, "100"];
         let both: Vec<Child> = (0..2)
-            .map(|_| {
-                host.command(&arguments)
-                    .stdin(Stdio::null())
-                    .spawn()
-                    .unwrap()
-            })
+            .map(|_| host.command(&arguments).stdin(Stdio::null()).spawn().unwrap())
             .collect();
         for mut child in both {
             assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -214,11 +184,7 @@ fn descendants(root: u32) -> Vec<u32> {
     while let Some(&parent) = found.get(next) {
         let children = format!("/proc/{parent}/task/{parent}/children");
         let children = fs::read_to_string(children).unwrap_or_default();
-        found.extend(
-            children
-                .split_whitespace()
-                .map(|pid| pid.parse::<u32>().unwrap()),
-        );
+        found.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
         next += 1;
     }
     found
@@ -258,12 +224,7 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
     let mut interrupted = 0;
     let mut workers = Vec::new();
     for step in 0..15 {
-        for victims in [
-            Victims::First,
-            Victims::Monitor,
-            Victims::Launching,
-            Victims::All,
-        ] {
+        for victims in [Victims::First, Victims::Monitor, Victims::Launching, Victims::All] {
             let worker = Worker::new(&host, &image, STAY);
             let mut child = host
                 .command(&worker.launch_arguments())
@@ -290,10 +251,7 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
                 eventually("the container ends", || !is_running(init));
                 eventually("its monitor ends", || is_unlocked(&host, &worker));
             } else {
-                assert!(
-                    !success,
-                    "{victims:?} after {step}: success without a container"
-                );
+                assert!(!success, "{victims:?} after {step}: success without a container");
             }
             interrupted += u32::from(!success);
             sweep(&host).expect_success();
@@ -306,10 +264,7 @@ fn whatever_is_killed_when_the_sweep_removes_what_is_left() {
     for worker in &workers {
         nothing_is_left(&host, worker);
     }
-    assert!(
-        interrupted > 20,
-        "only {interrupted} launches were interrupted"
-    );
+    assert!(interrupted > 20, "only {interrupted} launches were interrupted");
     assert!(mounts(&host).len() <= 1);
 }
 
@@ -362,16 +317,9 @@ fn many_containers_start_and_end_at_once() {
     let host = Host::new();
     let image = Image::busybox(&host);
     let workers: Vec<Worker> = (0..8).map(|_| Worker::new(&host, &image, STAY)).collect();
-    let start = |arguments: Vec<String>| {
-        host.command(&arguments)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let launches: Vec<Child> = workers
-        .iter()
-        .map(|w| start(w.launch_arguments()))
-        .collect();
+    let start =
+        |arguments: Vec<String>| host.command(&arguments).stdin(Stdio::null()).spawn().unwrap();
+    let launches: Vec<Child> = workers.iter().map(|w| start(w.launch_arguments())).collect();
     for mut child in launches {
         assert!(child.wait().unwrap().success());
     }

@@ -28,16 +28,10 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
     worker.launch(&host).expect_success();
     let record = worker.record(&host);
     assert_eq!(record["state"], "started");
-    assert_eq!(
-        record["caller"],
-        json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID})
-    );
+    assert_eq!(record["caller"], json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID}));
     assert_eq!(record["workerRoot"], json!(host.storm().join("workers")));
     assert_eq!(record["user"], USER.name);
-    assert_eq!(
-        record["cgroup"],
-        format!("/{CGROUP_PARENT}/{}", worker.container)
-    );
+    assert_eq!(record["cgroup"], format!("/{CGROUP_PARENT}/{}", worker.container));
     assert_eq!(record["layers"][0]["path"], json!(image.layers()[0]));
     assert_eq!(record["layers"][0]["mounted"], true);
     for name in ["init", "monitor"] {
@@ -72,12 +66,7 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
         assert_eq!((stat.uid(), stat.gid()), (0, GROUP_ID));
         assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
     }
-    let modes = [
-        ("", 0o711),
-        ("layers", 0o700),
-        ("records", 0o750),
-        (&worker.container, 0o700),
-    ];
+    let modes = [("", 0o711), ("layers", 0o700), ("records", 0o750), (&worker.container, 0o700)];
     for (name, mode) in modes {
         let stat = fs::metadata(host.run_root().join(name)).unwrap();
         assert_eq!(stat.permissions().mode() & 0o7777, mode, "{name}");
@@ -90,29 +79,16 @@ fn people_find_the_pid_and_a_copy_of_the_configuration() {
     let host = Host::new();
     let worker = Worker::new(&host, &Image::busybox(&host), STAY);
     worker.launch(&host).expect_success();
-    let pid_file = worker
-        .artifacts
-        .join(format!("container-{}.pid", worker.id));
-    assert_eq!(
-        fs::read_to_string(&pid_file).unwrap(),
-        worker.init(&host).to_string()
-    );
+    let pid_file = worker.artifacts.join(format!("container-{}.pid", worker.id));
+    assert_eq!(fs::read_to_string(&pid_file).unwrap(), worker.init(&host).to_string());
     let stat = fs::metadata(&pid_file).unwrap();
-    assert_eq!(
-        (stat.uid(), stat.permissions().mode() & 0o7777),
-        (USER.uid, 0o644)
-    );
+    assert_eq!((stat.uid(), stat.permissions().mode() & 0o7777), (USER.uid, 0o644));
     let copy = worker.directory.join("config.json");
     let stat = fs::metadata(&copy).unwrap();
-    assert_eq!(
-        (stat.uid(), stat.permissions().mode() & 0o7777),
-        (SUPERVISOR.uid, 0o600)
-    );
+    assert_eq!((stat.uid(), stat.permissions().mode() & 0o7777), (SUPERVISOR.uid, 0o600));
     let bundle = host.run_root().join(&worker.container).join("config.json");
     assert_eq!(fs::read(copy).unwrap(), fs::read(bundle).unwrap());
-    let output = worker
-        .artifacts
-        .join(format!("runc-{}.out", worker.container));
+    let output = worker.artifacts.join(format!("runc-{}.out", worker.container));
     let stat = fs::metadata(output).unwrap();
     assert_eq!((stat.uid(), stat.gid()), (USER.uid, GROUP_ID));
     assert_eq!(stat.permissions().mode() & 0o7777, 0o640);
@@ -125,10 +101,7 @@ fn the_exit_record_tells_code_and_signal() {
     let exits = Worker::new(&host, &image, "exit 7");
     exits.launch(&host).expect_success();
     let record = exits.exit_record(&host);
-    assert_eq!(
-        (&record["exitCode"], &record["signal"]),
-        (&json!(7), &Value::Null)
-    );
+    assert_eq!((&record["exitCode"], &record["signal"]), (&json!(7), &Value::Null));
     assert_eq!(record["oomKills"], 0);
     assert!(record["peakMemoryBytes"].as_u64().unwrap() > 0);
     assert!(record["cpuMicros"].as_u64().unwrap() > 0);
@@ -136,10 +109,7 @@ fn the_exit_record_tells_code_and_signal() {
     killed.launch(&host).expect_success();
     killed.kill(&host);
     let record = killed.exit_record(&host);
-    assert_eq!(
-        (&record["exitCode"], &record["signal"]),
-        (&Value::Null, &json!(9))
-    );
+    assert_eq!((&record["exitCode"], &record["signal"]), (&Value::Null, &json!(9)));
     eventually("the monitor ends", || !is_running(killed.monitor(&host)));
 }
 
@@ -176,21 +146,12 @@ fn the_monitor_has_only_the_callers_rights() {
         "CapBnd:\t0000000000000000".to_owned(),
         "NoNewPrivs:\t1".to_owned(),
     ] {
-        assert!(
-            status().lines().any(|found| found == line),
-            "{line:?}: {}",
-            status()
-        );
+        assert!(status().lines().any(|found| found == line), "{line:?}: {}", status());
     }
     let directory = format!("/proc/{monitor}/fd");
     let mut kinds: Vec<String> = fs::read_dir(directory)
         .unwrap()
-        .map(|entry| {
-            fs::read_link(entry.unwrap().path())
-                .unwrap()
-                .display()
-                .to_string()
-        })
+        .map(|entry| fs::read_link(entry.unwrap().path()).unwrap().display().to_string())
         .map(|target| {
             let name = target.rsplit('/').next().unwrap().to_owned();
             name.split(':').next().unwrap().to_owned()
@@ -198,28 +159,17 @@ fn the_monitor_has_only_the_callers_rights() {
         .collect();
     kinds.sort();
     let exit = format!("{}.exit.json", worker.container);
-    let counters = [
-        "cpuacct.usage",
-        "memory.max_usage_in_bytes",
-        "memory.oom_control",
-    ];
+    let counters = ["cpuacct.usage", "memory.max_usage_in_bytes", "memory.oom_control"];
     let unified = ["cpu.stat", "memory.events", "memory.peak"];
     kinds.retain(|kind| !counters.contains(&kind.as_str()) && !unified.contains(&kind.as_str()));
     assert_eq!(kinds, [exit.as_str(), "lock", "null", "null", "null"]);
     let cgroup = fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
-    for line in cgroup
-        .lines()
-        .filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
+    for line in
+        cgroup.lines().filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
     {
-        assert!(
-            line.ends_with(&format!("/{CGROUP_PARENT}/monitors")),
-            "{cgroup}"
-        );
+        assert!(line.ends_with(&format!("/{CGROUP_PARENT}/monitors")), "{cgroup}");
     }
     support::container::signal(monitor, Signal::SIGKILL);
     eventually("the monitor ends", || !is_running(monitor));
-    assert!(
-        is_running(worker.init(&host)),
-        "a container survives its monitor"
-    );
+    assert!(is_running(worker.init(&host)), "a container survives its monitor");
 }

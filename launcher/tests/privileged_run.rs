@@ -49,10 +49,7 @@ fn a_container_has_the_users_ids_and_no_right_beyond_them() {
             "NoNewPrivs:\t1",
             &format!("Seccomp:\t{mode}"),
         ] {
-            assert!(
-                output.lines().any(|found| found == line),
-                "{line:?}: {output}"
-            );
+            assert!(output.lines().any(|found| found == line), "{line:?}: {output}");
         }
     }
 }
@@ -101,9 +98,7 @@ fn every_mount_is_restricted_and_none_shows_on_the_host() {
         }
         let has = |option| options.split(',').any(|found| found == option);
         // runc's own: proc, the file systems with devices, an empty one over a masked path.
-        let of_runc = ["/proc", "/dev", "/sys/firmware"]
-            .iter()
-            .any(|own| point.starts_with(own));
+        let of_runc = ["/proc", "/dev", "/sys/firmware"].iter().any(|own| point.starts_with(own));
         assert!(has("nosuid") || of_runc, "{point} {options}");
         assert!(has("nodev") || of_runc, "{point} {options}");
         if point == "/" || point.starts_with("/sys") {
@@ -115,21 +110,11 @@ fn every_mount_is_restricted_and_none_shows_on_the_host() {
     let errors = worker.output(&format!("runc-{}.err", worker.container));
     for path in ["/x", "/etc/x", "/sys/fs/cgroup/x"] {
         let refused = |line: &&str| line.contains(&format!("{path}: Read-only"));
-        assert!(
-            errors.lines().any(|line| refused(&line)),
-            "{path}: {errors}"
-        );
+        assert!(errors.lines().any(|line| refused(&line)), "{path}: {errors}");
     }
     let after = mount_table();
-    let new: Vec<&str> = after
-        .lines()
-        .filter(|line| !before.contains(line))
-        .collect();
-    assert_eq!(
-        new.len(),
-        1,
-        "one layer is mounted and nothing else: {new:#?}"
-    );
+    let new: Vec<&str> = after.lines().filter(|line| !before.contains(line)).collect();
+    assert_eq!(new.len(), 1, "one layer is mounted and nothing else: {new:#?}");
     assert!(new[0].contains("- squashfs "), "{new:?}");
 }
 
@@ -143,24 +128,14 @@ fn no_descriptor_is_open_but_the_streams_and_the_directory_is_inside() {
         worker.amend(|request| request["ociRuntimeConfig"]["process"]["args"] = arguments);
         worker.launch(&host).expect_success();
         worker.exit_record(&host);
-        (
-            worker.output(&format!("runc-{}.out", worker.container)),
-            worker,
-        )
+        (worker.output(&format!("runc-{}.out", worker.container)), worker)
     };
     let (descriptors, _) = run(json!(["ls", "-l", "/proc/self/fd"]));
     let open: Vec<&str> = descriptors
         .lines()
         // The one through which the program lists the others.
         .filter(|line| line.contains(" -> ") && !line.ends_with("/proc/1/fd"))
-        .map(|line| {
-            line.split(" -> ")
-                .next()
-                .unwrap()
-                .rsplit(' ')
-                .next()
-                .unwrap()
-        })
+        .map(|line| line.split(" -> ").next().unwrap().rsplit(' ').next().unwrap())
         .collect();
     assert_eq!(open, ["0", "1", "2"], "{descriptors}");
     let (directory, worker) = run(json!(["readlink", "/proc/self/cwd"]));
@@ -173,20 +148,14 @@ fn layers_are_mounted_once_for_all_containers() {
     let image = Image::busybox(&host).with_layer(&host, "top", |root| {
         fs::write(root.join("top"), "").unwrap();
     });
-    let workers = [
-        Worker::new(&host, &image, STAY),
-        Worker::new(&host, &image, STAY),
-    ];
+    let workers = [Worker::new(&host, &image, STAY), Worker::new(&host, &image, STAY)];
     for worker in &workers {
         worker.launch(&host).expect_success();
     }
     let mounted = |worker: &Worker| -> Vec<bool> {
         let record = worker.record(&host);
         let layers = record["layers"].as_array().unwrap();
-        layers
-            .iter()
-            .map(|layer| layer["mounted"].as_bool().unwrap())
-            .collect()
+        layers.iter().map(|layer| layer["mounted"].as_bool().unwrap()).collect()
     };
     assert_eq!(mounted(&workers[0]), [true, true]);
     assert_eq!(mounted(&workers[1]), [false, false]);
@@ -210,10 +179,7 @@ fn limits_are_in_the_cgroup() {
     });
     worker.launch(&host).expect_success();
     let read = |name: &str| {
-        worker
-            .cgroups()
-            .iter()
-            .find_map(|cgroup| fs::read_to_string(cgroup.join(name)).ok())
+        worker.cgroups().iter().find_map(|cgroup| fs::read_to_string(cgroup.join(name)).ok())
     };
     let memory = read("memory.limit_in_bytes").or_else(|| read("memory.max"));
     assert_eq!(memory.unwrap().trim(), "67108864");
@@ -244,10 +210,7 @@ fn upper_layers_hide_what_they_delete() {
         });
     let worker = Worker::new(&host, &image, "ls /data /replaced; echo .");
     worker.launch(&host).expect_success();
-    assert_eq!(
-        worker.stdout(),
-        "/data:\ndeep\nkept\n\n/replaced:\nnew\n.\n"
-    );
+    assert_eq!(worker.stdout(), "/data:\ndeep\nkept\n\n/replaced:\nnew\n.\n");
 }
 
 #[test]
@@ -286,10 +249,7 @@ fn an_image_may_have_127_layers() {
     let worker = Worker::new(&host, &image, "cat /lowest; echo; echo .");
     worker.launch(&host).expect_success();
     assert_eq!(worker.stdout(), "here\n.\n");
-    assert_eq!(
-        worker.record(&host)["layers"].as_array().unwrap().len(),
-        127
-    );
+    assert_eq!(worker.record(&host)["layers"].as_array().unwrap().len(), 127);
 }
 
 #[test]
@@ -306,10 +266,7 @@ fn the_containers_limits_are_the_callers() {
     let lines: Vec<&str> = output.lines().collect();
     // In blocks of 512 bytes.
     assert_eq!(&lines[..2], ["1234", "2097152"], "{output}");
-    let ignored = lines
-        .iter()
-        .find_map(|line| line.strip_prefix("SigIgn:\t"))
-        .unwrap();
+    let ignored = lines.iter().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     let ignored = u64::from_str_radix(ignored, 16).unwrap();
     // Signals 32 and 33 are the C library's own.
     assert_eq!(ignored & 0x7fff_ffff, 0, "{output}");
@@ -344,11 +301,7 @@ fn an_image_without_the_program_is_refused_before_runc_starts() {
     let mut worker = Worker::new(&host, &Image::busybox(&host), STAY);
     worker.amend(|request| request["ociRuntimeConfig"]["process"]["args"][0] = json!("zsh"));
     worker.launch(&host).expect_failure(53, "`zsh`");
-    assert!(
-        worker.traces(&host).is_empty(),
-        "{:?}",
-        worker.traces(&host)
-    );
+    assert!(worker.traces(&host).is_empty(), "{:?}", worker.traces(&host));
 }
 
 #[test]
@@ -364,15 +317,11 @@ fn what_runc_refuses_leaves_nothing() {
                 "options": ["ro", "rbind", "rprivate"],
             })
         };
-        let mounts = request["ociRuntimeConfig"]["mounts"]
-            .as_array_mut()
-            .unwrap();
+        let mounts = request["ociRuntimeConfig"]["mounts"].as_array_mut().unwrap();
         // The second has no mount point in the first, and cannot get one.
         mounts.extend([bind("/data"), bind("/data/missing")]);
     });
-    worker
-        .launch(&host)
-        .expect_failure(44, "read-only file system");
+    worker.launch(&host).expect_failure(44, "read-only file system");
     assert_eq!(worker.traces(&host), support::container::NOTHING);
     assert_eq!(mounts(&host).len(), 1, "the layer stays for the next try");
 }
@@ -390,10 +339,9 @@ fn missing_mount_points_are_made_and_the_working_directory_too() {
     worker.amend(|request| {
         let config = &mut request["ociRuntimeConfig"];
         config["process"]["cwd"] = json!("/work/here");
-        for (destination, source) in [
-            ("/new/deep", host.storm().join("workers")),
-            ("/new/file", file),
-        ] {
+        for (destination, source) in
+            [("/new/deep", host.storm().join("workers")), ("/new/file", file)]
+        {
             config["mounts"].as_array_mut().unwrap().push(json!({
                 "destination": destination, "type": "bind", "source": source,
                 "options": ["ro", "rbind", "rprivate"],
@@ -404,9 +352,6 @@ fn missing_mount_points_are_made_and_the_working_directory_too() {
     let output = worker.stdout();
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines[0], "/work/here");
-    assert!(
-        lines[1].starts_with("drwxr-xr-x") && lines[1].ends_with("/new"),
-        "{output}"
-    );
+    assert!(lines[1].starts_with("drwxr-xr-x") && lines[1].ends_with("/new"), "{output}");
     assert_eq!(lines[3], "a line");
 }

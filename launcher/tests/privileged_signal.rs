@@ -43,10 +43,7 @@ impl Victim {
 
     /// The signal that ended it.
     fn ended_by(mut self) -> Option<i32> {
-        self.0
-            .wait()
-            .expect("wait for the test's own child")
-            .signal()
+        self.0.wait().expect("wait for the test's own child").signal()
     }
 
     fn runs(&mut self) -> bool {
@@ -80,19 +77,14 @@ fn a_process_group_gets_it_as_a_whole() {
     let script = "/bin/sleep 1000 & echo $! > \"$0\"; wait";
     let member_file = host.storm().join("member");
     host.file(&member_file, Some(USER), 0o644, "");
-    let victim = Victim::leader(
-        USER,
-        "/bin/bash",
-        &["-c", script, member_file.to_str().unwrap()],
-    );
+    let victim = Victim::leader(USER, "/bin/bash", &["-c", script, member_file.to_str().unwrap()]);
     let member = loop {
         let text = fs::read_to_string(&member_file).unwrap();
         if let Ok(pid) = text.trim().parse::<u32>() {
             break pid;
         }
     };
-    host.call(&[USER.name, "signal", &victim.pid(), "15"])
-        .expect_success();
+    host.call(&[USER.name, "signal", &victim.pid(), "15"]).expect_success();
     assert_eq!(victim.ended_by(), Some(15));
     support::container::eventually("the other member ends too", || {
         !support::container::is_running(member)
@@ -104,12 +96,9 @@ fn a_process_that_leads_no_group_gets_it_alone() {
     let host = Host::new();
     let mut first = sleeper(USER);
     let mut command = Command::new("/bin/sleep");
-    command
-        .arg("1000")
-        .process_group(i32::try_from(first.0.id()).unwrap());
+    command.arg("1000").process_group(i32::try_from(first.0.id()).unwrap());
     let second = Victim::start(USER, command);
-    host.call(&[USER.name, "signal", &second.pid(), "9"])
-        .expect_success();
+    host.call(&[USER.name, "signal", &second.pid(), "9"]).expect_success();
     assert_eq!(second.ended_by(), Some(9));
     assert!(first.runs());
 }
@@ -118,8 +107,7 @@ fn a_process_that_leads_no_group_gets_it_alone() {
 fn signal_0_only_asks() {
     let host = Host::new();
     let mut victim = sleeper(USER);
-    host.call(&[USER.name, "signal", &victim.pid(), "0"])
-        .expect_success();
+    host.call(&[USER.name, "signal", &victim.pid(), "0"]).expect_success();
     assert!(victim.runs());
 }
 
@@ -154,13 +142,7 @@ fn others_processes_are_out_of_reach() {
     for mut victim in [
         sleeper(OTHER_USER),
         sleeper(SUPERVISOR),
-        Victim(
-            Command::new("/bin/sleep")
-                .arg("1000")
-                .process_group(0)
-                .spawn()
-                .unwrap(),
-        ),
+        Victim(Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap()),
     ] {
         for signal in ["9", "15", "19", "0"] {
             host.call(&[USER.name, "signal", &victim.pid(), signal])
@@ -271,8 +253,7 @@ fn a_record_of_an_earlier_process_with_the_same_pid_says_nothing() {
         record["init"]["startTime"] = 1.into();
         record["caller"]["uid"] = OTHER_SUPERVISOR.uid.into();
     });
-    host.call(&[USER.name, "signal", &victim.pid(), "15"])
-        .expect_success();
+    host.call(&[USER.name, "signal", &victim.pid(), "15"]).expect_success();
     assert_eq!(victim.ended_by(), Some(15));
 }
 

@@ -53,28 +53,19 @@ fn code_dir_leaves_what_the_original_leaves() {
     ];
     // Storm calls it several times in a row.
     for _ in 0..2 {
-        host.call(&[USER.name, "code-dir", text(&top)])
-            .expect_success();
+        host.call(&[USER.name, "code-dir", text(&top)]).expect_success();
         assert_eq!(listing(&top), expected);
     }
-    host.call(&[
-        USER.name,
-        "artifacts-dir",
-        text(&top.join("shared_by_topology")),
-    ])
-    .expect_success();
-    assert_eq!(
-        listing(&top.join("shared_by_topology")),
-        ["drwxrws--- 64110 64100 ./"]
-    );
+    host.call(&[USER.name, "artifacts-dir", text(&top.join("shared_by_topology"))])
+        .expect_success();
+    assert_eq!(listing(&top.join("shared_by_topology")), ["drwxrws--- 64110 64100 ./"]);
 }
 
 #[test]
 fn artifacts_dir_lets_the_user_write() {
     let host = Host::new();
     let top = topology(&host);
-    host.call(&[USER.name, "Artifacts-Dir", text(&top)])
-        .expect_success();
+    host.call(&[USER.name, "Artifacts-Dir", text(&top)]).expect_success();
     assert_eq!(
         listing(&top),
         [
@@ -93,8 +84,7 @@ fn blob_takes_a_file_as_well() {
     let host = Host::new();
     let file = host.storm().join("stormdist/words.txt");
     host.file(&file, STORM, 0o644, "words");
-    host.call(&[USER.name, "blob", text(&file)])
-        .expect_success();
+    host.call(&[USER.name, "blob", text(&file)]).expect_success();
     assert_eq!(listing(&file), ["-r--rw---- 64110 64100 ./"]);
 }
 
@@ -106,10 +96,8 @@ fn a_missing_path_has_the_originals_code() {
         host.call(&[USER.name, verb, text(&missing)])
             .expect_failure(21, "no such file or directory");
     }
-    host.call(&[USER.name, "rmr", text(&missing)])
-        .expect_success();
-    host.call(&[USER.name, "rmr", text(&missing.join("below"))])
-        .expect_success();
+    host.call(&[USER.name, "rmr", text(&missing)]).expect_success();
+    host.call(&[USER.name, "rmr", text(&missing.join("below"))]).expect_success();
 }
 
 #[test]
@@ -119,8 +107,7 @@ fn a_link_is_neither_followed_nor_changed() {
     let before = listing(&top);
     let link = host.storm().join("workers/link");
     host.link(text(&top), &link, STORM);
-    host.call(&[USER.name, "artifacts-dir", text(&link)])
-        .expect_success();
+    host.call(&[USER.name, "artifacts-dir", text(&link)]).expect_success();
     assert_eq!(listing(&top), before);
     host.call(&[USER.name, "artifacts-dir", text(&link.join("resources"))])
         .expect_failure(255, "symbolic link");
@@ -134,22 +121,16 @@ fn roots_own_links_on_the_way_are_followed() {
     let host = Host::new();
     let top = topology(&host);
     host.link("../mnt/./storm", "/mnt/home/current", None);
-    host.call(&[
-        USER.name,
-        "code-dir",
-        "/mnt/home/../home/current/stormdist/words-1",
-    ])
-    .expect_failure(1, "path");
+    host.call(&[USER.name, "code-dir", "/mnt/home/../home/current/stormdist/words-1"])
+        .expect_failure(1, "path");
     host.call(&[USER.name, "code-dir", "/mnt/home/current/stormdist/words-1"])
         .expect_failure(21, "no such file");
     fs::remove_file("/mnt/home/current").unwrap();
     host.link("../storm", "/mnt/home/current", None);
-    host.call(&[USER.name, "code-dir", "/mnt/home/current/stormdist/words-1"])
-        .expect_success();
+    host.call(&[USER.name, "code-dir", "/mnt/home/current/stormdist/words-1"]).expect_success();
     assert_eq!(listing(&top)[0], "dr-xrws--- 64110 64100 ./");
     host.link("/mnt/home/loop", "/mnt/home/loop", None);
-    host.call(&[USER.name, "code-dir", "/mnt/home/loop/x"])
-        .expect_failure(255, "symbolic links");
+    host.call(&[USER.name, "code-dir", "/mnt/home/loop/x"]).expect_failure(255, "symbolic links");
 }
 
 #[test]
@@ -162,10 +143,7 @@ fn what_is_not_theirs_or_no_file_is_passed_over() {
     host.file(top.join("twice"), STORM, 0o600, "two names");
     fs::hard_link(top.join("twice"), host.storm().join("second-name")).unwrap();
     mkfifo(&top.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
-    let told = host
-        .call(&[USER.name, "artifacts-dir", text(&top)])
-        .expect_success()
-        .stderr;
+    let told = host.call(&[USER.name, "artifacts-dir", text(&top)]).expect_success().stderr;
     for (name, why) in [
         ("roots", "owned by uid 0"),
         ("others", "owned by uid 64111"),
@@ -197,16 +175,9 @@ fn notes_about_a_flood_of_entries_are_few() {
     let top = host.storm().join("stormdist/many");
     host.directory(&top, STORM, 0o755);
     for number in 0..200 {
-        mkfifo(
-            &top.join(number.to_string()),
-            Mode::from_bits_truncate(0o600),
-        )
-        .unwrap();
+        mkfifo(&top.join(number.to_string()), Mode::from_bits_truncate(0o600)).unwrap();
     }
-    let told = host
-        .call(&[USER.name, "artifacts-dir", text(&top)])
-        .expect_success()
-        .stderr;
+    let told = host.call(&[USER.name, "artifacts-dir", text(&top)]).expect_success().stderr;
     assert_eq!(told.lines().count(), 11, "{told}");
 }
 
@@ -222,16 +193,11 @@ fn no_verb_crosses_a_mount_point() {
     // A bind mount of the same file system: the device number tells nothing here.
     mount(Some(&elsewhere), &place, none, MsFlags::MS_BIND, none).unwrap();
     let before = listing(&elsewhere);
-    let told = host
-        .call(&[USER.name, "code-dir", text(&top)])
-        .expect_success()
-        .stderr;
+    let told = host.call(&[USER.name, "code-dir", text(&top)]).expect_success().stderr;
     assert!(told.contains("it is a mount point"), "{told}");
     assert_eq!(listing(&elsewhere), before);
-    host.call(&[USER.name, "rmr", text(&top)])
-        .expect_failure(255, "it is a mount point");
-    host.call(&[USER.name, "rmr", text(&place)])
-        .expect_failure(255, "it is a mount point");
+    host.call(&[USER.name, "rmr", text(&top)]).expect_failure(255, "it is a mount point");
+    host.call(&[USER.name, "rmr", text(&place)]).expect_failure(255, "it is a mount point");
     assert_eq!(listing(&elsewhere), before);
     umount(&place).unwrap();
     host.call(&[USER.name, "rmr", text(&top)]).expect_success();
@@ -244,10 +210,7 @@ fn no_verb_crosses_a_mount_point() {
 fn worn_worker(host: &Host) -> PathBuf {
     let worker = host.storm().join("workers/1a23ca4b");
     let user = Some(USER);
-    let mixed = Some(TestAccount {
-        gid: SUPERVISOR.gid,
-        ..USER
-    });
+    let mixed = Some(TestAccount { gid: SUPERVISOR.gid, ..USER });
     host.directory(&worker, mixed, 0o2770);
     host.directory(worker.join("heartbeats"), mixed, 0o2770);
     host.file(worker.join("config.json"), STORM, 0o600, "{}");
@@ -266,11 +229,9 @@ fn worn_worker(host: &Host) -> PathBuf {
 fn rmr_removes_what_either_owner_left() {
     let host = Host::new();
     let worker = worn_worker(&host);
-    host.call(&[USER.name, "rmr", text(&worker.join("heartbeats"))])
-        .expect_success();
+    host.call(&[USER.name, "rmr", text(&worker.join("heartbeats"))]).expect_success();
     assert!(!worker.join("heartbeats").exists());
-    host.call(&[USER.name, "rmr", text(&worker)])
-        .expect_success();
+    host.call(&[USER.name, "rmr", text(&worker)]).expect_success();
     assert!(!worker.exists());
     assert!(Path::new("/mnt/home/user").exists());
 }
@@ -281,8 +242,7 @@ fn rmr_works_for_the_supervisors_own_account() {
     let users = host.storm().join("workers-users");
     host.directory(&users, STORM, 0o755);
     host.file(users.join("1a23ca4b"), STORM, 0o644, USER.name);
-    host.call(&[SUPERVISOR.name, "rmr", text(&users.join("1a23ca4b"))])
-        .expect_success();
+    host.call(&[SUPERVISOR.name, "rmr", text(&users.join("1a23ca4b"))]).expect_success();
     assert_eq!(listing(&users), ["drwxr-xr-x 64101 64100 ./"]);
 }
 
@@ -292,17 +252,9 @@ fn rmr_keeps_what_neither_owner_may_remove() {
     let worker = worn_worker(&host);
     host.directory(worker.join("roots"), None, 0o755);
     host.file(worker.join("roots/file"), None, 0o644, "root's");
-    host.call(&[USER.name, "rmr", text(&worker)])
-        .expect_failure(255, "roots");
-    assert_eq!(
-        fs::read_to_string(worker.join("roots/file")).unwrap(),
-        "root's"
-    );
-    assert_eq!(
-        fs::read_dir(&worker).unwrap().count(),
-        1,
-        "all else is removed"
-    );
+    host.call(&[USER.name, "rmr", text(&worker)]).expect_failure(255, "roots");
+    assert_eq!(fs::read_to_string(worker.join("roots/file")).unwrap(), "root's");
+    assert_eq!(fs::read_dir(&worker).unwrap().count(), 1, "all else is removed");
 }
 
 /// Makes a chain of directories far longer than any path may be.
@@ -328,8 +280,7 @@ fn depth_is_no_limit() {
     let top = host.storm().join("workers/deep");
     host.directory(&top, Some(USER), 0o755);
     deep(&top, LEVELS);
-    host.call(&[USER.name, "artifacts-dir", text(&top)])
-        .expect_success();
+    host.call(&[USER.name, "artifacts-dir", text(&top)]).expect_success();
     let mut lowest_seen = top.clone();
     for _ in 0..100 {
         lowest_seen.push("d");
@@ -354,8 +305,7 @@ fn width_is_no_limit() {
         }
         std::os::unix::fs::chown(&path, Some(USER.uid), Some(USER.gid)).unwrap();
     }
-    host.call(&[USER.name, "code-dir", text(&top)])
-        .expect_success();
+    host.call(&[USER.name, "code-dir", text(&top)]).expect_success();
     assert_eq!(fs::metadata(top.join("99999")).unwrap().mode(), 0o100_460);
     assert_eq!(fs::metadata(top.join("10")).unwrap().mode(), 0o042_570);
     host.call(&[USER.name, "rmr", text(&top)]).expect_success();
@@ -366,9 +316,8 @@ fn width_is_no_limit() {
 fn files_that_vanish_meanwhile_are_no_failure() {
     let host = Host::new();
     let top = topology(&host);
-    let paths: Vec<PathBuf> = (0..50)
-        .map(|number| top.join(format!("resources/blob-{number}")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (0..50).map(|number| top.join(format!("resources/blob-{number}"))).collect();
     race(
         || {
             for path in &paths {
@@ -380,8 +329,7 @@ fn files_that_vanish_meanwhile_are_no_failure() {
             }
         },
         || {
-            host.call(&[USER.name, "code-dir", text(&top)])
-                .expect_success();
+            host.call(&[USER.name, "code-dir", text(&top)]).expect_success();
         },
     );
 }

@@ -61,10 +61,7 @@ pub(crate) type Refusal = fn(String) -> RequestError;
 
 impl<'a> Field<'a> {
     pub(crate) const fn root(value: &'a Json) -> Self {
-        Self {
-            value,
-            path: Path::Root,
-        }
+        Self { value, path: Path::Root }
     }
 
     /// The value's path, for an error.
@@ -81,10 +78,7 @@ impl<'a> Field<'a> {
         let Json::Object(fields) = self.value else {
             return Err(self.wrong_type("an object"));
         };
-        let object = Object {
-            fields,
-            path: &self.path,
-        };
+        let object = Object { fields, path: &self.path };
         for (position, (key, _)) in fields.iter().enumerate() {
             let path = || Path::Key(&self.path, key).to_string();
             if let Some((_, refusal)) = refused.iter().find(|(name, _)| name == key) {
@@ -93,11 +87,7 @@ impl<'a> Field<'a> {
             if !known.contains(&key.as_str()) {
                 return Err(RequestError::UnknownKey(path()));
             }
-            if fields
-                .iter()
-                .take(position)
-                .any(|(earlier, _)| earlier == key)
-            {
+            if fields.iter().take(position).any(|(earlier, _)| earlier == key) {
                 return Err(RequestError::DuplicateKey(path()));
             }
         }
@@ -115,12 +105,7 @@ impl<'a> Field<'a> {
         items
             .iter()
             .enumerate()
-            .map(|(index, value)| {
-                read(Field {
-                    value,
-                    path: Path::Index(&self.path, index),
-                })
-            })
+            .map(|(index, value)| read(Field { value, path: Path::Index(&self.path, index) }))
             .collect()
     }
 
@@ -151,11 +136,7 @@ impl<'a> Field<'a> {
     }
 
     fn wrong_type(&self, expected: &'static str) -> RequestError {
-        RequestError::WrongType {
-            path: self.path(),
-            found: self.value.kind(),
-            expected,
-        }
+        RequestError::WrongType { path: self.path(), found: self.value.kind(), expected }
     }
 }
 
@@ -174,9 +155,6 @@ impl<'a> Object<'a> {
 
     pub(crate) fn optional(&self, key: &'a str) -> Option<Field<'a>> {
         let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
-        Some(Field {
-            value,
-            path: Path::Key(self.path, key),
-        })
+        Some(Field { value, path: Path::Key(self.path, key) })
     }
 }

@@ -84,11 +84,7 @@ impl WorkerId {
     ///
     /// [`IdError::WorkerId`] for anything else.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        if is_uuid(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(IdError::WorkerId(shown(text)))
-        }
+        if is_uuid(text) { Ok(Self(text.to_owned())) } else { Err(IdError::WorkerId(shown(text))) }
     }
 }
 
@@ -98,9 +94,7 @@ fn is_uuid(text: &str) -> bool {
     GROUPS.iter().all(|length| {
         groups.next().is_some_and(|group| {
             group.len() == *length
-                && group
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                && group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         })
     }) && groups.next().is_none()
 }
@@ -211,9 +205,7 @@ impl HostPath {
     #[must_use]
     pub fn starts_with(&self, ancestor: &Self) -> bool {
         let mut own = self.components();
-        ancestor
-            .components()
-            .all(|component| own.next() == Some(component))
+        ancestor.components().all(|component| own.next() == Some(component))
     }
 }
 
@@ -286,17 +278,7 @@ mod tests {
         for good in ["storm", "storm-user.1", "_apt", "A"] {
             assert_eq!(AccountName::parse(good).unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "-x",
-            ".",
-            "..",
-            "a b",
-            "a/b",
-            "a\n",
-            "é",
-            &"x".repeat(33),
-        ] {
+        for bad in ["", "-x", ".", "..", "a b", "a/b", "a\n", "é", &"x".repeat(33)] {
             assert!(AccountName::parse(bad).is_err(), "{bad:?}");
         }
     }
@@ -305,9 +287,7 @@ mod tests {
     fn host_paths_are_absolute_and_normal() {
         assert_eq!(HostPath::parse("/a/b/").unwrap().as_str(), "/a/b");
         assert_eq!(HostPath::parse("/").unwrap().as_str(), "/");
-        for bad in [
-            "", "a", "./a", "/a/../b", "/a/./b", "/a//b", "//", "/a\n", "/a\0b",
-        ] {
+        for bad in ["", "a", "./a", "/a/../b", "/a/./b", "/a//b", "//", "/a\n", "/a\0b"] {
             assert!(HostPath::parse(bad).is_err(), "{bad:?}");
         }
     }

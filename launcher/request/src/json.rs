@@ -22,10 +22,7 @@ impl Json {
     /// Reads one document of at most `limit` bytes. Depth is bounded by `serde_json`.
     pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Self, RequestError> {
         if bytes.len() > limit {
-            return Err(RequestError::TooLarge {
-                found: bytes.len(),
-                limit,
-            });
+            return Err(RequestError::TooLarge { found: bytes.len(), limit });
         }
         serde_json::from_slice(bytes).map_err(RequestError::Malformed)
     }

@@ -43,12 +43,7 @@ impl LayerKey {
         hash.update(identity.size.to_le_bytes());
         hash.update(identity.modified_seconds.to_le_bytes());
         hash.update(identity.modified_nanos.to_le_bytes());
-        Self(
-            hash.finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Parses 64 lower-case hex digits.
@@ -96,39 +91,19 @@ impl From<LayerKey> for String {
 mod tests {
     use super::*;
 
-    const IDENTITY: FileIdentity = FileIdentity {
-        device: 1,
-        inode: 2,
-        size: 3,
-        modified_seconds: 4,
-        modified_nanos: 5,
-    };
+    const IDENTITY: FileIdentity =
+        FileIdentity { device: 1, inode: 2, size: 3, modified_seconds: 4, modified_nanos: 5 };
 
     #[test]
     fn every_part_of_the_identity_counts() {
         let base = LayerKey::of(IDENTITY);
         assert_eq!(LayerKey::parse(base.as_str()).unwrap(), base);
         for other in [
-            FileIdentity {
-                device: 9,
-                ..IDENTITY
-            },
-            FileIdentity {
-                inode: 9,
-                ..IDENTITY
-            },
-            FileIdentity {
-                size: 9,
-                ..IDENTITY
-            },
-            FileIdentity {
-                modified_seconds: 9,
-                ..IDENTITY
-            },
-            FileIdentity {
-                modified_nanos: 9,
-                ..IDENTITY
-            },
+            FileIdentity { device: 9, ..IDENTITY },
+            FileIdentity { inode: 9, ..IDENTITY },
+            FileIdentity { size: 9, ..IDENTITY },
+            FileIdentity { modified_seconds: 9, ..IDENTITY },
+            FileIdentity { modified_nanos: 9, ..IDENTITY },
         ] {
             assert_ne!(LayerKey::of(other), base, "{other:?}");
         }

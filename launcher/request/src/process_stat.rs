@@ -41,16 +41,9 @@ mod tests {
                 "12 {name} S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {start} 8 9 10\n"
             );
             let stat = ProcessStat::parse(&text).unwrap();
-            let running = ProcessStat {
-                ended: false,
-                start_time: start,
-            };
+            let running = ProcessStat { ended: false, start_time: start };
             assert_eq!(stat, running);
-            assert!(
-                ProcessStat::parse(&text.replace(" S ", " Z "))
-                    .unwrap()
-                    .ended
-            );
+            assert!(ProcessStat::parse(&text.replace(" S ", " Z ")).unwrap().ended);
         }
     }
 

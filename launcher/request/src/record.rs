@@ -187,9 +187,5 @@ impl ExitRecord {
 }
 
 fn check_version(found: u32) -> Result<(), RecordError> {
-    if found == RECORD_VERSION {
-        Ok(())
-    } else {
-        Err(RecordError::Version { found })
-    }
+    if found == RECORD_VERSION { Ok(()) } else { Err(RecordError::Version { found }) }
 }

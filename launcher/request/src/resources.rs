@@ -67,9 +67,7 @@ impl CpuList {
     /// `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.split(',')
-            .all(is_number_or_range)
-            .then(|| Self(text.to_owned()))
+        text.split(',').all(is_number_or_range).then(|| Self(text.to_owned()))
     }
 
     /// The list, exactly as parsed.
@@ -152,16 +150,10 @@ pub struct BlockIo {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_bps_device: Vec<ThrottleDevice>,
     /// Reads a second.
-    #[serde(
-        rename = "throttleReadIOPSDevice",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(rename = "throttleReadIOPSDevice", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_iops_device: Vec<ThrottleDevice>,
     /// Writes a second.
-    #[serde(
-        rename = "throttleWriteIOPSDevice",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(rename = "throttleWriteIOPSDevice", skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_iops_device: Vec<ThrottleDevice>,
 }
 

@@ -126,10 +126,7 @@ struct Namespace {
 }
 
 /// Denies every device; runc then allows its default ones (`null`, `zero`, `urandom` and so on).
-const NO_DEVICES: DeviceRule = DeviceRule {
-    access: "rwm",
-    allow: false,
-};
+const NO_DEVICES: DeviceRule = DeviceRule { access: "rwm", allow: false };
 
 /// The network is the host's: workers talk to each other on the host's ports.
 const NAMESPACES: [Namespace; 4] = [
@@ -149,14 +146,8 @@ const MASKED_PATHS: [&str; 7] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 6] = [
-    "/proc/asound",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READONLY_PATHS: [&str; 6] =
+    ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 impl<'a> RuntimeSpec<'a> {
     /// Composes the configuration of the request's container.

@@ -141,9 +141,7 @@ fn config_json_is_the_appendixs_but_for_the_listed_deviations() {
     differences(Some(&original), Some(&composed()), &[], &mut found);
 
     for difference in &found {
-        let entries = deviations
-            .iter()
-            .filter(|entry| explains(entry, difference));
+        let entries = deviations.iter().filter(|entry| explains(entry, difference));
         assert_eq!(entries.count(), 1, "not listed: {difference:?}");
     }
     for entry in &deviations {

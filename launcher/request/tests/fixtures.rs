@@ -30,12 +30,7 @@ fn cases(directory: &str) -> Vec<PathBuf> {
     files.sort();
     assert!(!files.is_empty(), "{directory} has no case");
     for file in &files {
-        assert!(
-            file.is_file()
-                && file
-                    .extension()
-                    .is_some_and(|extension| extension == "json")
-        );
+        assert!(file.is_file() && file.extension().is_some_and(|extension| extension == "json"));
     }
     files
 }
@@ -52,10 +47,7 @@ fn there_are_two_directories_of_cases() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(
-        names,
-        BTreeSet::from(["accept".to_owned(), "reject".to_owned()])
-    );
+    assert_eq!(names, BTreeSet::from(["accept".to_owned(), "reject".to_owned()]));
 }
 
 #[test]
@@ -114,30 +106,15 @@ fn no_request_changes_what_the_launcher_decides() {
         );
         let capabilities = spec["process"]["capabilities"].as_object().unwrap();
         assert_eq!(capabilities.len(), 5, "{name}");
-        assert!(
-            capabilities
-                .values()
-                .all(|set| set == &Value::Array(Vec::new())),
-            "{name}"
-        );
-        assert_eq!(
-            spec["linux"]["namespaces"].as_array().unwrap().len(),
-            4,
-            "{name}"
-        );
+        assert!(capabilities.values().all(|set| set == &Value::Array(Vec::new())), "{name}");
+        assert_eq!(spec["linux"]["namespaces"].as_array().unwrap().len(), 4, "{name}");
         assert_eq!(
             spec["linux"]["resources"]["devices"],
             serde_json::json!([{"access": "rwm", "allow": false}]),
             "{name}"
         );
         assert!(spec.get("hooks").is_none(), "{name}");
-        for (index, mount) in spec["mounts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .enumerate()
-            .skip(7)
-        {
+        for (index, mount) in spec["mounts"].as_array().unwrap().iter().enumerate().skip(7) {
             let source = format!("/run/x/binds/{}", index - 7);
             assert_eq!(mount["source"], source, "{name}");
             let options = mount["options"].as_array().unwrap();
@@ -152,9 +129,7 @@ fn no_request_changes_what_the_launcher_decides() {
 fn rejected_requests_give_the_error_in_their_name() {
     for file in cases("reject") {
         let stem = file.file_stem().unwrap().to_str().unwrap();
-        let (code, _) = stem
-            .split_once("--")
-            .unwrap_or_else(|| panic!("{stem} names no error"));
+        let (code, _) = stem.split_once("--").unwrap_or_else(|| panic!("{stem} names no error"));
         match read(&fs::read(&file).unwrap()) {
             Ok(_) => panic!("{stem} was accepted"),
             Err(error) => {
@@ -200,31 +175,18 @@ fn no_part_of_a_request_is_a_request() {
     let end = bytes.trim_ascii_end().len();
     read(&bytes[..end]).unwrap();
     for length in 0..end {
-        assert_eq!(
-            read(&bytes[..length]).unwrap_err().code(),
-            "malformed",
-            "{length} bytes"
-        );
+        assert_eq!(read(&bytes[..length]).unwrap_err().code(), "malformed", "{length} bytes");
     }
 }
 
 #[test]
 fn errors_name_the_key() {
     for (file, expected) in [
-        (
-            "unknown-key--cpu-burst",
-            "key `ociRuntimeConfig.linux.resources.cpu.burst` is unknown",
-        ),
+        ("unknown-key--cpu-burst", "key `ociRuntimeConfig.linux.resources.cpu.burst` is unknown"),
         ("unknown-key--layer", "key `layers[0].digest` is unknown"),
         ("unknown-key--escaped-name", r"key `a\nb\u{7}` is unknown"),
-        (
-            "duplicate-key--mount-source",
-            "key `ociRuntimeConfig.mounts[0].source` is there twice",
-        ),
-        (
-            "missing-key--reapLayerKeepCount",
-            "key `reapLayerKeepCount` is missing",
-        ),
+        ("duplicate-key--mount-source", "key `ociRuntimeConfig.mounts[0].source` is there twice"),
+        ("missing-key--reapLayerKeepCount", "key `reapLayerKeepCount` is missing"),
         (
             "out-of-range--keep-count-negative",
             "`reapLayerKeepCount` is -1, allowed is 0 to 4294967295",

@@ -61,24 +61,15 @@ fn clone3_is_not_implemented_so_that_clones_flags_can_be_filtered() {
 
     // All of CLONE_NEW* but CLONE_NEWTIME, which `clone` cannot take.
     const NEW_NAMESPACES: u64 = 0x7e02_0000;
-    let rule = example
-        .syscalls
-        .iter()
-        .find(|rule| rule.names == ["clone"])
-        .unwrap();
+    let rule = example.syscalls.iter().find(|rule| rule.names == ["clone"]).unwrap();
     let condition = rule.args.first().unwrap();
-    assert_eq!(
-        (condition.value, condition.value_two),
-        (NEW_NAMESPACES, Some(0))
-    );
+    assert_eq!((condition.value, condition.value_two), (NEW_NAMESPACES, Some(0)));
 }
 
 #[test]
 fn what_the_documentation_permits_is_permitted() {
-    let missing: BTreeSet<String> = names(&documented(), permits)
-        .difference(&names(&example(), permits))
-        .cloned()
-        .collect();
+    let missing: BTreeSet<String> =
+        names(&documented(), permits).difference(&names(&example(), permits)).cloned().collect();
     assert_eq!(missing, REFUSED_NOW.map(str::to_owned).into());
 }
 
@@ -90,9 +81,6 @@ fn no_call_is_both_permitted_and_refused() {
     let refused = names(&example, hard);
     assert!(refused.is_disjoint(&names(&example, permits)));
     for name in REFUSED_NOW {
-        assert!(
-            refused.contains(name),
-            "{name} would look like an old kernel"
-        );
+        assert!(refused.contains(name), "{name} would look like an old kernel");
     }
 }

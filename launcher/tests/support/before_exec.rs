@@ -11,10 +11,7 @@ use std::process::Command;
 
 /// Sets a resource limit, soft and hard.
 pub(crate) fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
-    };
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: one system call with a valid pointer, allowed between fork and execve.
     unsafe {
         command.pre_exec(move || check(libc::setrlimit(resource, &limit)));
@@ -68,11 +65,7 @@ pub(crate) fn deaf(command: &mut Command) {
             }
             let mut all = std::mem::zeroed();
             libc::sigfillset(&mut all);
-            check(libc::sigprocmask(
-                libc::SIG_BLOCK,
-                &all,
-                std::ptr::null_mut(),
-            ))
+            check(libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut()))
         });
     }
 }
@@ -80,23 +73,13 @@ pub(crate) fn deaf(command: &mut Command) {
 /// Arms a timer that will end the program after `micros` unless it is disarmed.
 pub(crate) fn alarm(command: &mut Command, micros: i64) {
     let timer = libc::itimerval {
-        it_interval: libc::timeval {
-            tv_sec: 0,
-            tv_usec: 0,
-        },
-        it_value: libc::timeval {
-            tv_sec: 0,
-            tv_usec: micros,
-        },
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval { tv_sec: 0, tv_usec: micros },
     };
     // SAFETY: one system call with a valid pointer; timers survive execve.
     unsafe {
         command.pre_exec(move || {
-            check(libc::setitimer(
-                libc::ITIMER_REAL,
-                &timer,
-                std::ptr::null_mut(),
-            ))
+            check(libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()))
         });
     }
 }
@@ -159,10 +142,7 @@ pub(crate) fn without_effect(
         command.pre_exec(move || {
             check(libc::setgroups(0, std::ptr::null()))?;
             check(libc::setresgid(account.gid, account.gid, account.gid))?;
-            let program = libc::sock_fprog {
-                len: 6,
-                filter: filter.as_mut_ptr(),
-            };
+            let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
             let mode = libc::SECCOMP_MODE_FILTER;
             check(libc::prctl(libc::PR_SET_SECCOMP, mode, &program))?;
             check(libc::setresuid(account.uid, account.uid, account.uid))
@@ -171,9 +151,5 @@ pub(crate) fn without_effect(
 }
 
 fn check(result: i32) -> Result<()> {
-    if result >= 0 {
-        Ok(())
-    } else {
-        Err(Error::last_os_error())
-    }
+    if result >= 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

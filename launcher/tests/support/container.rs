@@ -148,14 +148,7 @@ impl Worker {
         let owner = Some(SUPERVISOR);
         host.directory(&directory, owner, 0o755);
         host.directory(directory.join("tmp"), owner, 0o755);
-        host.directory(
-            &logs,
-            Some(TestAccount {
-                gid: SUPERVISOR.gid,
-                ..USER
-            }),
-            0o2770,
-        );
+        host.directory(&logs, Some(TestAccount { gid: SUPERVISOR.gid, ..USER }), 0o2770);
         let artifacts = directory.join("artifacts");
         host.link(logs.to_str().unwrap(), &artifacts, owner);
         let script_path = directory.join("storm-worker-script.sh");
@@ -194,13 +187,7 @@ impl Worker {
                 "linux": { "cgroupsPath": format!("/{CGROUP_PARENT}/{container}") },
             },
         });
-        let worker = Self {
-            id,
-            container,
-            directory,
-            artifacts,
-            request,
-        };
+        let worker = Self { id, container, directory, artifacts, request };
         worker.write_request();
         worker
     }
@@ -244,12 +231,7 @@ impl Worker {
     /// Reaps the container.
     #[track_caller]
     pub(crate) fn reap(&self, host: &Host, keep: u32) -> Outcome {
-        host.call(&[
-            USER.name,
-            "reap-oci-container",
-            &self.container,
-            &keep.to_string(),
-        ])
+        host.call(&[USER.name, "reap-oci-container", &self.container, &keep.to_string()])
     }
 
     /// The launch record.
@@ -273,9 +255,7 @@ impl Worker {
 
     /// Where a record is.
     pub(crate) fn record_path(&self, host: &Host, extension: &str) -> PathBuf {
-        host.run_root()
-            .join("records")
-            .join(format!("{}.{extension}", self.container))
+        host.run_root().join("records").join(format!("{}.{extension}", self.container))
     }
 
     /// The container's first process.
@@ -382,13 +362,8 @@ pub(crate) fn hierarchies() -> Vec<PathBuf> {
     }
     let entries = fs::read_dir(CGROUP_MOUNTS).unwrap();
     // Some are symbolic links to others.
-    let entries = entries
-        .map(Result::unwrap)
-        .filter(|entry| entry.file_type().unwrap().is_dir());
-    entries
-        .map(|entry| entry.path())
-        .filter(is_hierarchy)
-        .collect()
+    let entries = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_dir());
+    entries.map(|entry| entry.path()).filter(is_hierarchy).collect()
 }
 
 /// Sends a signal to a process of the test's own.
@@ -399,14 +374,8 @@ pub(crate) fn signal(pid: u32, signal: nix::sys::signal::Signal) {
 
 /// Whether a process runs and is no zombie.
 pub(crate) fn is_running(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .trim_start()
-            .starts_with('Z')
-    })
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
 }
 
 /// Waits until `condition` holds; fails the test when it takes long.
@@ -445,9 +414,7 @@ pub(crate) fn loops(layers: &[PathBuf]) -> usize {
         })
         .filter(|backing| {
             let name = Path::new(backing.trim()).file_name().map(ToOwned::to_owned);
-            layers
-                .iter()
-                .any(|layer| layer.file_name() == name.as_deref())
+            layers.iter().any(|layer| layer.file_name() == name.as_deref())
         })
         .count()
 }

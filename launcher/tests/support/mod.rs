@@ -7,10 +7,7 @@
 //! ends, however it ends.
 //!
 //! Processes and cgroups are the host's: what a test starts, it ends.
-#![allow(
-    dead_code,
-    reason = "each test program uses its own part of the harness"
-)]
+#![allow(dead_code, reason = "each test program uses its own part of the harness")]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests set scenes by path, in their own mount namespace"
@@ -44,55 +41,30 @@ pub(crate) struct TestAccount {
 }
 
 /// Runs the launcher, as Storm's supervisor does; its uid is below `min.user.id`.
-pub(crate) const SUPERVISOR: TestAccount = TestAccount {
-    name: "soci-super",
-    uid: 64_101,
-    gid: GROUP_ID,
-};
+pub(crate) const SUPERVISOR: TestAccount =
+    TestAccount { name: "soci-super", uid: 64_101, gid: GROUP_ID };
 
 /// Owns topologies.
-pub(crate) const USER: TestAccount = TestAccount {
-    name: "soci-user",
-    uid: 64_110,
-    gid: 64_110,
-};
+pub(crate) const USER: TestAccount = TestAccount { name: "soci-user", uid: 64_110, gid: 64_110 };
 
 /// Owns other topologies.
-pub(crate) const OTHER_USER: TestAccount = TestAccount {
-    name: "soci-other",
-    uid: 64_111,
-    gid: 64_111,
-};
+pub(crate) const OTHER_USER: TestAccount =
+    TestAccount { name: "soci-other", uid: 64_111, gid: 64_111 };
 
 /// A second supervisor on the same host, in the launcher's group too.
-pub(crate) const OTHER_SUPERVISOR: TestAccount = TestAccount {
-    name: "soci-super2",
-    uid: 64_102,
-    gid: GROUP_ID,
-};
+pub(crate) const OTHER_SUPERVISOR: TestAccount =
+    TestAccount { name: "soci-super2", uid: 64_102, gid: GROUP_ID };
 
 /// May never be acted for: it is in `banned.users`.
-pub(crate) const BANNED: TestAccount = TestAccount {
-    name: "soci-banned",
-    uid: 64_112,
-    gid: 64_112,
-};
+pub(crate) const BANNED: TestAccount =
+    TestAccount { name: "soci-banned", uid: 64_112, gid: 64_112 };
 
 /// May never be acted for: it is in the launcher's group.
-pub(crate) const GROUP_MEMBER: TestAccount = TestAccount {
-    name: "soci-member",
-    uid: 64_113,
-    gid: 64_113,
-};
+pub(crate) const GROUP_MEMBER: TestAccount =
+    TestAccount { name: "soci-member", uid: 64_113, gid: 64_113 };
 
-const ACCOUNTS: [TestAccount; 6] = [
-    SUPERVISOR,
-    USER,
-    OTHER_USER,
-    OTHER_SUPERVISOR,
-    BANNED,
-    GROUP_MEMBER,
-];
+const ACCOUNTS: [TestAccount; 6] =
+    [SUPERVISOR, USER, OTHER_USER, OTHER_SUPERVISOR, BANNED, GROUP_MEMBER];
 
 /// The launcher's group.
 pub(crate) const GROUP: &str = "soci-group";
@@ -215,12 +187,7 @@ impl Host {
         arguments: &[A],
     ) -> Command {
         let mut command = Command::new(self.program());
-        command
-            .args(arguments)
-            .uid(caller.uid)
-            .gid(caller.gid)
-            .env_clear()
-            .current_dir("/");
+        command.args(arguments).uid(caller.uid).gid(caller.gid).env_clear().current_dir("/");
         command
     }
 
@@ -266,11 +233,8 @@ impl Host {
             fs::create_dir(path).expect("make the overlay's directories");
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod");
         }
-        let options = format!(
-            "lowerdir={directory},upperdir={},workdir={}",
-            upper.display(),
-            work.display()
-        );
+        let options =
+            format!("lowerdir={directory},upperdir={},workdir={}", upper.display(), work.display());
         mount(
             Some("overlay"),
             directory,
@@ -328,13 +292,8 @@ fn write_accounts() {
     let mut group = fs::read_to_string("/etc/group").expect("read /etc/group");
     group.push_str(&format!("{GROUP}:x:{GROUP_ID}:{}\n", GROUP_MEMBER.name));
     for TestAccount { name, uid, gid } in ACCOUNTS {
-        assert!(
-            !passwd.contains(&format!(":x:{uid}:")),
-            "uid {uid} is in use on this host"
-        );
-        passwd.push_str(&format!(
-            "{name}:x:{uid}:{gid}::/nonexistent:/usr/sbin/nologin\n"
-        ));
+        assert!(!passwd.contains(&format!(":x:{uid}:")), "uid {uid} is in use on this host");
+        passwd.push_str(&format!("{name}:x:{uid}:{gid}::/nonexistent:/usr/sbin/nologin\n"));
         if gid != GROUP_ID {
             group.push_str(&format!("{name}:x:{gid}:\n"));
         }

@@ -45,10 +45,7 @@ impl Outcome {
 /// Runs `command` to its end; standard input is empty.
 #[track_caller]
 pub(crate) fn run(mut command: Command) -> Outcome {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start the program");
     let stdout = collect(child.stdout.take().expect("stdout is a pipe"));
     let stderr = collect(child.stderr.take().expect("stderr is a pipe"));

@@ -43,14 +43,8 @@ pub(crate) fn enter() {
 /// Mounts an empty tmpfs that setuid programs work on.
 pub(crate) fn tmpfs(path: &str) {
     let options = Some("mode=0755");
-    mount(
-        Some("tmpfs"),
-        path,
-        Some("tmpfs"),
-        MsFlags::MS_NODEV,
-        options,
-    )
-    .unwrap_or_else(|error| panic!("mount a tmpfs on {path}: {error}"));
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NODEV, options)
+        .unwrap_or_else(|error| panic!("mount a tmpfs on {path}: {error}"));
 }
 
 fn bind(source: &Path, target: &Path) {

@@ -15,12 +15,7 @@ pub(crate) fn listing(root: &Path) -> Vec<String> {
 fn add(root: &Path, path: &Path, lines: &mut Vec<String>) {
     let stat = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("stat {path:?}: {error}"));
     let below = path.strip_prefix(root).expect("below the root").display();
-    lines.push(format!(
-        "{} {} {} ./{below}",
-        symbolic(stat.mode()),
-        stat.uid(),
-        stat.gid()
-    ));
+    lines.push(format!("{} {} {} ./{below}", symbolic(stat.mode()), stat.uid(), stat.gid()));
     if stat.is_dir() {
         for entry in fs::read_dir(path).unwrap_or_else(|error| panic!("list {path:?}: {error}")) {
             add(root, &entry.expect("a directory entry").path(), lines);
@@ -39,11 +34,9 @@ pub(crate) fn symbolic(mode: u32) -> String {
         _ => '?',
     };
     let mut text = String::from(kind);
-    for (shift, special, on, off) in [
-        (6, 0o4000, 's', 'S'),
-        (3, 0o2000, 's', 'S'),
-        (0, 0o1000, 't', 'T'),
-    ] {
+    for (shift, special, on, off) in
+        [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')]
+    {
         text.push(if mode >> shift & 4 == 0 { '-' } else { 'r' });
         text.push(if mode >> shift & 2 == 0 { '-' } else { 'w' });
         text.push(match (mode >> shift & 1 != 0, mode & special != 0) {

@@ -1,9 +1,6 @@
 //! A library for the JVM tests: a native method that panics, behind the same entry as the real
 //! ones. The shipped library has nothing in it that panics on request.
-#![expect(
-    unsafe_code,
-    reason = "the JVM finds native methods by their unmangled names"
-)]
+#![expect(unsafe_code, reason = "the JVM finds native methods by their unmangled names")]
 
 use jni::EnvUnowned;
 use jni::objects::{JClass, JString};

@@ -41,10 +41,8 @@ impl<T: Default> ErrorPolicy<T, BridgeError> for ThrowOciNativeException {
         _captures: &mut (),
         payload: Box<dyn Any + Send>,
     ) -> jni::errors::Result<T> {
-        let message = format!(
-            "cannot go on: the native library panicked: {}",
-            panic_text(payload.as_ref())
-        );
+        let message =
+            format!("cannot go on: the native library panicked: {}", panic_text(payload.as_ref()));
         throw(env, BridgeError::INTERNAL, &message);
         Ok(T::default())
     }

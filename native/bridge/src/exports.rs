@@ -1,8 +1,5 @@
 //! The entry points, one for each native method of `NativeContainers`, and nothing else.
-#![expect(
-    unsafe_code,
-    reason = "the JVM finds native methods by their unmangled names"
-)]
+#![expect(unsafe_code, reason = "the JVM finds native methods by their unmangled names")]
 
 use jni::EnvUnowned;
 use jni::objects::{JClass, JString};

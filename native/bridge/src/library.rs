@@ -30,9 +30,6 @@ pub(crate) fn library() -> Result<&'static Library, BridgeError> {
         panic::set_hook(Box::new(|panic| {
             error!(target: "storm_oci.panic", "{panic}");
         }));
-        Ok(Library {
-            handles: Handles::default(),
-            logs,
-        })
+        Ok(Library { handles: Handles::default(), logs })
     })
 }

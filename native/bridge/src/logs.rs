@@ -33,9 +33,7 @@ struct State {
 impl LogSinks {
     /// Makes this the place where all log lines of the library go.
     pub(crate) fn install(&self) -> Result<(), BridgeError> {
-        let subscriber = Registry::default().with(LogLayer {
-            sinks: self.clone(),
-        });
+        let subscriber = Registry::default().with(LogLayer { sinks: self.clone() });
         tracing::subscriber::set_global_default(subscriber)
             .map_err(|source| BridgeError::Logs { source })
     }
@@ -46,11 +44,7 @@ impl LogSinks {
         state.last = state.last.saturating_add(1);
         let id = state.last;
         state.queues.push((id, queue.clone()));
-        LogSink {
-            id,
-            queue,
-            sinks: self.clone(),
-        }
+        LogSink { id, queue, sinks: self.clone() }
     }
 
     fn log(&self, level: LogLevel, target: &str, message: &str) {
@@ -100,11 +94,8 @@ struct LogLayer {
 
 impl<S: Subscriber> Layer<S> for LogLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        let least = if metadata.target().starts_with(OWN_TARGETS) {
-            Level::DEBUG
-        } else {
-            Level::WARN
-        };
+        let least =
+            if metadata.target().starts_with(OWN_TARGETS) { Level::DEBUG } else { Level::WARN };
         *metadata.level() <= least
     }
 
@@ -112,8 +103,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let mut line = Line::default();
         event.record(&mut line);
         let metadata = event.metadata();
-        self.sinks
-            .log(level(*metadata.level()), metadata.target(), &line.text());
+        self.sinks.log(level(*metadata.level()), metadata.target(), &line.text());
     }
 }
 
@@ -163,9 +153,7 @@ mod tests {
     use super::*;
 
     fn logged(sinks: &LogSinks, log: impl FnOnce()) {
-        let subscriber = Registry::default().with(LogLayer {
-            sinks: sinks.clone(),
-        });
+        let subscriber = Registry::default().with(LogLayer { sinks: sinks.clone() });
         tracing::subscriber::with_default(subscriber, log);
     }
 

@@ -2,11 +2,7 @@
 //!
 //! `localize <store> <tag map> <local directory> <tag> [hold]` prints one line a layer. With
 //! `hold` it then keeps its leases until its standard input ends.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program that talks to people"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to people")]
 
 use std::error::Error;
 use std::io::{self, Read, Write};

@@ -73,10 +73,7 @@ mod tests {
             "Entrypoint":["/bin/tini","--"],"Cmd":null,"ExposedPorts":{"1/tcp":{}}},"rootfs":{}}"#;
         assert_eq!(
             parse(some).unwrap(),
-            (
-                vec!["A=b c".to_owned(), "D=".to_owned()],
-                vec!["/bin/tini".into(), "--".into()]
-            )
+            (vec!["A=b c".to_owned(), "D=".to_owned()], vec!["/bin/tini".into(), "--".into()])
         );
         for none in [
             "{}",
@@ -86,16 +83,8 @@ mod tests {
         ] {
             assert_eq!(parse(none).unwrap(), (vec![], vec![]), "{none}");
         }
-        for bad in [
-            "",
-            "null",
-            r#"{"config":{"Env":"A=b"}}"#,
-            r#"{"config":{"Env":[1]}}"#,
-        ] {
-            assert!(
-                matches!(parse(bad), Err(StoreError::InvalidDocument { .. })),
-                "{bad}"
-            );
+        for bad in ["", "null", r#"{"config":{"Env":"A=b"}}"#, r#"{"config":{"Env":[1]}}"#] {
+            assert!(matches!(parse(bad), Err(StoreError::InvalidDocument { .. })), "{bad}");
         }
     }
 }

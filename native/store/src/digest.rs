@@ -57,12 +57,7 @@ impl Digest {
 
     /// The digest of everything given to `hash`.
     pub(crate) fn finish(hash: Sha256) -> Self {
-        Self(
-            hash.finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The hex digits without the algorithm.

@@ -115,17 +115,13 @@ impl RemoteCause {
 
     /// The operating system's error below, if there is one.
     pub(crate) fn io_kind(&self) -> Option<ErrorKind> {
-        self.chain()
-            .find_map(|error| error.downcast_ref::<io::Error>())
-            .map(ErrorKind::of_io)
+        self.chain().find_map(|error| error.downcast_ref::<io::Error>()).map(ErrorKind::of_io)
     }
 }
 
 impl fmt::Display for RemoteCause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.chain()
-            .last()
-            .map_or(Ok(()), |innermost| fmt::Display::fmt(innermost, formatter))
+        self.chain().last().map_or(Ok(()), |innermost| fmt::Display::fmt(innermost, formatter))
     }
 }
 
@@ -358,11 +354,7 @@ impl StoreError {
     }
 
     pub(crate) fn local(operation: &'static str, path: &Path, cause: impl Into<io::Error>) -> Self {
-        Self::Local {
-            operation,
-            path: path.to_owned(),
-            cause: Arc::new(cause.into()),
-        }
+        Self::Local { operation, path: path.to_owned(), cause: Arc::new(cause.into()) }
     }
 }
 

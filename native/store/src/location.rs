@@ -22,9 +22,7 @@ impl Scheme {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|scheme| scheme.name().eq_ignore_ascii_case(text))
+        Self::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(text))
     }
 
     /// The schemes that work, for messages.
@@ -66,27 +64,18 @@ impl Location {
         match scheme {
             Scheme::File => local_path(rest).map(|path| Self { scheme, path }),
         }
-        .map_err(|problem| StoreError::InvalidLocation {
-            text: shown(text),
-            problem,
-        })
+        .map_err(|problem| StoreError::InvalidLocation { text: shown(text), problem })
     }
 
     /// The location of `name` below this one. `name` is a constant or made of parsed values.
     pub(crate) fn join(&self, name: &str) -> Self {
         let path = format!("{}/{name}", self.path.trim_end_matches('/'));
-        Self {
-            scheme: self.scheme,
-            path,
-        }
+        Self { scheme: self.scheme, path }
     }
 
     /// This location with `suffix` added to its last component.
     pub(crate) fn with_suffix(&self, suffix: &str) -> Self {
-        Self {
-            scheme: self.scheme,
-            path: format!("{}{suffix}", self.path),
-        }
+        Self { scheme: self.scheme, path: format!("{}{suffix}", self.path) }
     }
 
     pub(crate) fn scheme(&self) -> Scheme {
@@ -109,9 +98,7 @@ impl fmt::Display for Location {
 fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.split_once(':')?;
     let well_formed = name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     well_formed.then_some((name, rest))
 }
 
@@ -169,22 +156,11 @@ mod tests {
 
     #[test]
     fn other_schemes_name_those_that_work() {
-        for text in [
-            "hdfs://ns/x",
-            "s3://bucket/x",
-            "http://h/x",
-            "https://h/x",
-            "viewfs:/x",
-        ] {
+        for text in ["hdfs://ns/x", "s3://bucket/x", "http://h/x", "https://h/x", "viewfs:/x"] {
             let error = Location::parse(text).unwrap_err();
+            assert!(matches!(error, StoreError::UnsupportedScheme { .. }), "{text}");
             assert!(
-                matches!(error, StoreError::UnsupportedScheme { .. }),
-                "{text}"
-            );
-            assert!(
-                error
-                    .to_string()
-                    .ends_with("not supported by this build yet; supported: file"),
+                error.to_string().ends_with("not supported by this build yet; supported: file"),
                 "{error}"
             );
         }
@@ -207,10 +183,7 @@ mod tests {
             "1:/x",
         ] {
             let error = Location::parse(text).unwrap_err();
-            assert!(
-                matches!(error, StoreError::InvalidLocation { .. }),
-                "{text:?}: {error}"
-            );
+            assert!(matches!(error, StoreError::InvalidLocation { .. }), "{text:?}: {error}");
         }
     }
 }

@@ -106,12 +106,7 @@ impl Manifest {
         }
         // JSON that was parsed is UTF-8, so nothing is replaced here.
         let json = String::from_utf8_lossy(document).into_owned();
-        Ok(Self {
-            digest,
-            config,
-            layers,
-            json,
-        })
+        Ok(Self { digest, config, layers, json })
     }
 
     /// The document, exactly as it was read.
@@ -135,10 +130,9 @@ fn check_kind(kind: &Kind, digest: &Digest) -> Result<(), StoreError> {
         _ => {}
     }
     match kind.schema_version {
-        Some(found) if found != SCHEMA_VERSION => Err(StoreError::WrongSchemaVersion {
-            digest: digest.clone(),
-            found,
-        }),
+        Some(found) if found != SCHEMA_VERSION => {
+            Err(StoreError::WrongSchemaVersion { digest: digest.clone(), found })
+        }
         _ => Ok(()),
     }
 }
@@ -202,11 +196,8 @@ mod tests {
             assert_eq!(manifest.digest, Digest::of(document.to_string().as_bytes()));
             assert_eq!(manifest.config.digest, Digest::of(b"c"));
             assert_eq!(manifest.config.media_type, config);
-            let layers: Vec<_> = manifest
-                .layers
-                .iter()
-                .map(|layer| (layer.digest.clone(), layer.size))
-                .collect();
+            let layers: Vec<_> =
+                manifest.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
             assert_eq!(layers, [(Digest::of(b"0"), 9), (Digest::of(b"1"), 8)]);
         }
     }
@@ -218,17 +209,11 @@ mod tests {
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", archive),
             ("application/vnd.docker.image.rootfs.diff.tar", archive),
             ("application/vnd.docker.image.rootfs.diff.tar.zstd", archive),
-            (
-                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-                archive,
-            ),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", archive),
             ("application/vnd.oci.image.layer.v1.tar", archive),
             ("application/vnd.oci.image.layer.v1.tar+gzip", archive),
             ("application/vnd.oci.image.layer.v1.tar+zstd", archive),
-            (
-                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-                archive,
-            ),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", archive),
             ("application/vnd.squashfs", Some(LayerMediaType::Squashfs)),
             ("application/vnd.oci.image.config.v1+json", None),
             ("application/octet-stream", None),
@@ -238,13 +223,7 @@ mod tests {
             match wanted {
                 Some(wanted) => assert_eq!(parsed.unwrap().layers[0].media_type, wanted, "{name}"),
                 None => assert!(
-                    matches!(
-                        parsed,
-                        Err(StoreError::WrongMediaType {
-                            object: Object::Layer,
-                            ..
-                        })
-                    ),
+                    matches!(parsed, Err(StoreError::WrongMediaType { object: Object::Layer, .. })),
                     "{name}"
                 ),
             }
@@ -259,26 +238,13 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         };
         let index = "application/vnd.oci.image.index.v1+json";
-        wrong(
-            json!({"schemaVersion": 2, "mediaType": index, "manifests": []}),
-            index,
-        );
+        wrong(json!({"schemaVersion": 2, "mediaType": index, "manifests": []}), index);
         wrong(json!({"schemaVersion": 2, "manifests": []}), index);
         let list = "application/vnd.docker.distribution.manifest.list.v2+json";
+        wrong(json!({"schemaVersion": 2, "mediaType": list, "manifests": []}), list);
+        wrong(json!({"schemaVersion": 1, "fsLayers": []}), "schema version 1 is not 2");
         wrong(
-            json!({"schemaVersion": 2, "mediaType": list, "manifests": []}),
-            list,
-        );
-        wrong(
-            json!({"schemaVersion": 1, "fsLayers": []}),
-            "schema version 1 is not 2",
-        );
-        wrong(
-            document(
-                json!(DOCKER),
-                "application/vnd.oci.empty.v1+json",
-                DOCKER_LAYER,
-            ),
+            document(json!(DOCKER), "application/vnd.oci.empty.v1+json", DOCKER_LAYER),
             "application/vnd.oci.empty.v1+json",
         );
     }
@@ -304,10 +270,7 @@ mod tests {
         for bytes in [&b""[..], b"{", b"[]", b"\xff{}", b"hsqs", b"null", b"{}"] {
             let error = Manifest::parse(bytes).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
-            assert!(
-                error.to_string().contains(&Digest::of(bytes).to_string()),
-                "{error}"
-            );
+            assert!(error.to_string().contains(&Digest::of(bytes).to_string()), "{error}");
         }
     }
 }

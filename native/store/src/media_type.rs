@@ -31,10 +31,7 @@ pub enum LayerMediaType {
 
 /// Whether `found` is `wanted`, or what Docker calls it.
 fn is(found: &MediaType, wanted: &MediaType) -> bool {
-    found == wanted
-        || wanted
-            .to_docker_v2s2()
-            .is_ok_and(|docker| found.as_ref() == docker)
+    found == wanted || wanted.to_docker_v2s2().is_ok_and(|docker| found.as_ref() == docker)
 }
 
 pub(crate) fn is_manifest(found: &MediaType) -> bool {

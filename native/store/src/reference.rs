@@ -28,25 +28,17 @@ impl Reference {
             "it is empty"
         } else if text.len() > MAX_LENGTH {
             "it is longer than 255 bytes"
-        } else if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b'#'))
+        } else if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b'#'))
         {
             "only visible ASCII characters other than , and # are allowed"
         } else if text.starts_with('/') {
             "it starts with /"
-        } else if text
-            .split(['/', ':'])
-            .any(|part| matches!(part, "." | ".."))
-        {
+        } else if text.split(['/', ':']).any(|part| matches!(part, "." | "..")) {
             "it has a component . or .."
         } else {
             return Ok(Self(text.to_owned()));
         };
-        Err(StoreError::InvalidReference {
-            text: shown(text),
-            problem,
-        })
+        Err(StoreError::InvalidReference { text: shown(text), problem })
     }
 
     /// The tag, exactly as parsed.
@@ -94,10 +86,7 @@ mod tests {
             &"x".repeat(256),
         ] {
             assert!(
-                matches!(
-                    Reference::parse(bad),
-                    Err(StoreError::InvalidReference { .. })
-                ),
+                matches!(Reference::parse(bad), Err(StoreError::InvalidReference { .. })),
                 "{bad:?}"
             );
         }

@@ -36,22 +36,15 @@ impl Resource {
     /// The digest in the file name. Names come from other plugins too, so they are parsed.
     pub(crate) fn digest(&self) -> Result<Digest, StoreError> {
         let (object, hex, expected) = match self.kind {
-            ResourceKind::Config => (
-                Object::Config,
-                Some(self.file_name.as_str()),
-                "<sha256 hex>",
-            ),
+            ResourceKind::Config => (Object::Config, Some(self.file_name.as_str()), "<sha256 hex>"),
             ResourceKind::Layer => {
                 let hex = self.file_name.strip_suffix(LAYER_SUFFIX);
                 (Object::Layer, hex, "<sha256 hex>.sqsh")
             }
         };
-        hex.and_then(|hex| Digest::parse_hex(hex).ok())
-            .ok_or_else(|| StoreError::InvalidResourceName {
-                object,
-                file_name: shown(&self.file_name),
-                expected,
-            })
+        hex.and_then(|hex| Digest::parse_hex(hex).ok()).ok_or_else(|| {
+            StoreError::InvalidResourceName { object, file_name: shown(&self.file_name), expected }
+        })
     }
 }
 
@@ -66,20 +59,10 @@ mod tests {
         let parse = |kind, file_name: &str| {
             let uri = Location::parse("/srv/x").unwrap();
             let file_name = file_name.to_owned();
-            Resource {
-                uri,
-                file_name,
-                size: 0,
-                modified_millis: 0,
-                kind,
-            }
-            .digest()
+            Resource { uri, file_name, size: 0, modified_millis: 0, kind }.digest()
         };
         assert_eq!(parse(ResourceKind::Config, hex).unwrap(), digest);
-        assert_eq!(
-            parse(ResourceKind::Layer, &format!("{hex}.sqsh")).unwrap(),
-            digest
-        );
+        assert_eq!(parse(ResourceKind::Layer, &format!("{hex}.sqsh")).unwrap(), digest);
         for (kind, bad) in [
             (ResourceKind::Layer, hex.to_owned()),
             (ResourceKind::Config, format!("{hex}.sqsh")),
@@ -88,10 +71,7 @@ mod tests {
             (ResourceKind::Config, "/etc/passwd".to_owned()),
         ] {
             assert!(
-                matches!(
-                    parse(kind, &bad),
-                    Err(StoreError::InvalidResourceName { .. })
-                ),
+                matches!(parse(kind, &bad), Err(StoreError::InvalidResourceName { .. })),
                 "{bad}"
             );
         }

@@ -76,9 +76,7 @@ impl ImageStore {
         if let Some(manifest) = self.recent().get(digest) {
             return Ok(manifest);
         }
-        let location = self
-            .top_level
-            .join(&format!("manifests/{}", digest.as_hex()));
+        let location = self.top_level.join(&format!("manifests/{}", digest.as_hex()));
         let document = self.documents.manifest(digest, &location).await?;
         let manifest = Arc::new(Manifest::parse(&document)?);
         self.recent().insert(Arc::clone(&manifest));
@@ -108,17 +106,12 @@ impl ImageStore {
     pub async fn localize_layer(&self, layer: &LayerDescriptor) -> Result<LocalLayer, StoreError> {
         let content = match layer.media_type {
             LayerMediaType::Archive => None,
-            LayerMediaType::Squashfs => Some(Content {
-                sha256: layer.digest.clone(),
-                size: layer.size,
-            }),
+            LayerMediaType::Squashfs => {
+                Some(Content { sha256: layer.digest.clone(), size: layer.size })
+            }
         };
         let location = self.layer_location(&layer.digest);
-        let source = LayerSource {
-            digest: layer.digest.clone(),
-            location,
-            content,
-        };
+        let source = LayerSource { digest: layer.digest.clone(), location, content };
         self.layers.localize(&source).await
     }
 
@@ -170,19 +163,14 @@ impl ImageStore {
         match resource.kind {
             ResourceKind::Config => Ok(self.documents.config(&digest, &location).await?.1),
             ResourceKind::Layer => {
-                let source = LayerSource {
-                    digest,
-                    location,
-                    content: None,
-                };
+                let source = LayerSource { digest, location, content: None };
                 Ok(self.layers.localize(&source).await?.path)
             }
         }
     }
 
     fn layer_location(&self, digest: &Digest) -> Location {
-        self.top_level
-            .join(&format!("layers/{}{LAYER_SUFFIX}", digest.as_hex()))
+        self.top_level.join(&format!("layers/{}{LAYER_SUFFIX}", digest.as_hex()))
     }
 
     fn config_location(&self, digest: &Digest) -> Location {
@@ -191,9 +179,7 @@ impl ImageStore {
 
     fn recent(&self) -> std::sync::MutexGuard<'_, RecentManifests> {
         // The list is whole at every point where a panic could strike.
-        self.manifests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,13 +198,7 @@ async fn resource(
         .await
         .map_err(|error| remote::missing(error, object, &uri))?;
     let modified_millis = stat.modified_millis;
-    Ok(Resource {
-        uri,
-        file_name,
-        size,
-        modified_millis,
-        kind,
-    })
+    Ok(Resource { uri, file_name, size, modified_millis, kind })
 }
 
 /// The manifests used last, the latest first.
@@ -230,25 +210,18 @@ struct RecentManifests {
 
 impl RecentManifests {
     fn new(capacity: NonZeroUsize) -> Self {
-        Self {
-            capacity,
-            manifests: VecDeque::new(),
-        }
+        Self { capacity, manifests: VecDeque::new() }
     }
 
     fn get(&mut self, digest: &Digest) -> Option<Arc<Manifest>> {
-        let position = self
-            .manifests
-            .iter()
-            .position(|manifest| manifest.digest == *digest)?;
+        let position = self.manifests.iter().position(|manifest| manifest.digest == *digest)?;
         let manifest = self.manifests.remove(position)?;
         self.manifests.push_front(Arc::clone(&manifest));
         Some(manifest)
     }
 
     fn insert(&mut self, manifest: Arc<Manifest>) {
-        self.manifests
-            .retain(|known| known.digest != manifest.digest);
+        self.manifests.retain(|known| known.digest != manifest.digest);
         self.manifests.push_front(manifest);
         self.manifests.truncate(self.capacity.get());
     }

@@ -45,9 +45,7 @@ impl TagMap {
             return Ok(());
         }
         // Tags have colons of their own; digests have none.
-        let (tags, hex) = entry
-            .rsplit_once(':')
-            .ok_or("it has no `:` before the digest")?;
+        let (tags, hex) = entry.rsplit_once(':').ok_or("it has no `:` before the digest")?;
         let digest = Digest::parse_hex(hex.trim())
             .map_err(|_| "the digest is not 64 lower-case hex digits")?;
         let (mut used, mut refused) = (0_usize, 0_usize);
@@ -86,8 +84,7 @@ mod tests {
     }
 
     fn find(map: &TagMap, tag: &str) -> Option<String> {
-        map.digest(&Reference::parse(tag).unwrap())
-            .map(|digest| digest.as_hex().to_owned())
+        map.digest(&Reference::parse(tag).unwrap()).map(|digest| digest.as_hex().to_owned())
     }
 
     fn malformed(map: &TagMap) -> Vec<usize> {
@@ -157,14 +154,8 @@ mod tests {
     #[test]
     fn editors_leave_harmless_traces() {
         let a = hex("a");
-        assert_eq!(
-            find(&TagMap::parse(format!("\u{feff}x:{a}").as_bytes()), "x"),
-            Some(a.clone())
-        );
-        assert_eq!(
-            malformed(&TagMap::parse(format!("x,:{a}\n,y:{a}\n").as_bytes())),
-            [0_usize; 0]
-        );
+        assert_eq!(find(&TagMap::parse(format!("\u{feff}x:{a}").as_bytes()), "x"), Some(a.clone()));
+        assert_eq!(malformed(&TagMap::parse(format!("x,:{a}\n,y:{a}\n").as_bytes())), [0_usize; 0]);
         assert_eq!(TagMap::parse(b""), TagMap::default());
         let mut bytes = b"\xff\xfe:".to_vec();
         bytes.extend_from_slice(format!("{a}\nx:{a}\n").as_bytes());

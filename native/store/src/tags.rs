@@ -65,14 +65,8 @@ impl Tags {
         if sources.is_empty() {
             return Err(StoreError::NoTagMap);
         }
-        let state = Mutex::new(State {
-            checked: None,
-            sources,
-        });
-        Ok(Self {
-            refresh_interval: settings.refresh_interval,
-            state,
-        })
+        let state = Mutex::new(State { checked: None, sources });
+        Ok(Self { refresh_interval: settings.refresh_interval, state })
     }
 
     /// The digest of the tag's manifest.
@@ -112,11 +106,8 @@ impl State {
                 }
             }
         }
-        let searched: Vec<_> = self
-            .sources
-            .iter()
-            .map(|source| source.location.to_string())
-            .collect();
+        let searched: Vec<_> =
+            self.sources.iter().map(|source| source.location.to_string()).collect();
         Err(StoreError::TagNotFound {
             reference: tag.clone(),
             searched: searched.join(" and "),
@@ -127,11 +118,7 @@ impl State {
 
 impl Source {
     fn new(location: Location, optional: bool) -> Self {
-        Self {
-            location,
-            optional,
-            content: Content::Unread(None),
-        }
+        Self { location, optional, content: Content::Unread(None) }
     }
 
     /// Reads the file if it changed. A file that cannot be read any more stays as it was.

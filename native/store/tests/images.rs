@@ -17,11 +17,7 @@ use tracing::field::{Field, Visit};
 #[tokio::test]
 async fn a_tag_leads_to_files() {
     let fixture = Fixture::new();
-    let layers = [
-        fixture.layer(b"base"),
-        fixture.layer(b"jdk"),
-        fixture.layer(b"base"),
-    ];
+    let layers = [fixture.layer(b"base"), fixture.layer(b"jdk"), fixture.layer(b"base")];
     let digest = fixture.image(TAG, &layers);
     let store = fixture.store();
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), digest);
@@ -33,10 +29,7 @@ async fn a_tag_leads_to_files() {
         (config.env, config.entrypoint),
         (vec!["PATH=/bin".into()], vec!["/bin/tini".into()])
     );
-    assert_eq!(
-        config.path,
-        fixture.local().join("config").join(config.digest.as_hex())
-    );
+    assert_eq!(config.path, fixture.local().join("config").join(config.digest.as_hex()));
     assert_eq!(Digest::of(&fs::read(&config.path).unwrap()), config.digest);
     let mut fetched = Vec::new();
     for layer in &manifest.layers {
@@ -52,13 +45,7 @@ async fn an_unknown_tag_is_not_found_and_never_a_digest() {
     fixture.add_line("broken line");
     let store = fixture.store();
     let map = fixture.tag_map().display().to_string();
-    for unknown in [
-        "none:9",
-        "storm/test",
-        "storm/test:1:1",
-        digest.as_hex(),
-        "a..b/c",
-    ] {
+    for unknown in ["none:9", "storm/test", "storm/test:1:1", digest.as_hex(), "a..b/c"] {
         let error = store.resolve(&tag(unknown)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(
@@ -81,11 +68,7 @@ async fn the_local_tag_map_comes_first_and_may_be_missing() {
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), remote);
 
     let local = Digest::of(b"local");
-    fs::write(
-        fixture.local_tag_map(),
-        format!("{TAG}:{}\nbroken\n", local.as_hex()),
-    )
-    .unwrap();
+    fs::write(fixture.local_tag_map(), format!("{TAG}:{}\nbroken\n", local.as_hex())).unwrap();
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), local);
     let error = store.resolve(&tag("none")).await.unwrap_err().to_string();
     assert!(error.contains("local-tags and file://"), "{error}");
@@ -142,16 +125,7 @@ async fn a_lost_tag_map_is_used_as_it_was() {
     settings.refresh_interval = Duration::from_secs(60);
     let fresh = ImageStore::open(settings).unwrap();
     let error = fresh.resolve(&tag(TAG)).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Missing {
-                object: Object::TagMap,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Missing { object: Object::TagMap, .. }), "{error}");
     // The next try does not wait for the interval.
     fixture.image(TAG, &[fixture.layer(b"base")]);
     assert_eq!(fresh.resolve(&tag(TAG)).await.unwrap(), digest);
@@ -173,11 +147,7 @@ async fn a_caller_that_gives_up_leaves_the_look_to_the_next() {
     let limit = Duration::from_millis(50);
     let given_up = tokio::time::timeout(limit, store.resolve(&wanted)).await;
     assert!(given_up.is_err(), "it did not ask the store");
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&map)
-        .unwrap();
+    OpenOptions::new().read(true).write(true).open(&map).unwrap();
 
     fs::rename(&aside, &map).unwrap();
     assert_eq!(store.resolve(&wanted).await.unwrap(), digest);
@@ -192,10 +162,7 @@ async fn settings_without_a_tag_map_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     settings.local_tag_map = Some("relative/tags".into());
     let error = ImageStore::open(settings).unwrap_err();
-    assert!(
-        matches!(error, StoreError::InvalidLocation { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::InvalidLocation { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -258,11 +225,7 @@ async fn documents_of_another_digest_are_refused_and_the_repaired_store_works() 
     fs::write(&path, "{}").unwrap();
     let error = store.manifest(&digest).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    for part in [
-        digest.to_string(),
-        Digest::of(b"{}").to_string(),
-        "my store".to_owned(),
-    ] {
+    for part in [digest.to_string(), Digest::of(b"{}").to_string(), "my store".to_owned()] {
         assert!(error.to_string().contains(&part), "{error}");
     }
     fs::write(&path, vec![b' '; (4 << 20) + 1]).unwrap();
@@ -270,37 +233,16 @@ async fn documents_of_another_digest_are_refused_and_the_repaired_store_works() 
     assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
     fs::remove_file(&path).unwrap();
     let error = store.manifest(&digest).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Missing {
-                object: Object::Manifest,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Missing { object: Object::Manifest, .. }), "{error}");
     assert_eq!(names(&fixture.local().join("manifests")), [""; 0]);
 
     fs::write(&path, good).unwrap();
     let manifest = store.manifest(&digest).await.unwrap();
-    let config = fixture
-        .top()
-        .join("config")
-        .join(manifest.config.digest.as_hex());
+    let config = fixture.top().join("config").join(manifest.config.digest.as_hex());
     let good = fs::read(&config).unwrap();
     fs::write(&config, "{}").unwrap();
     let error = store.config(&manifest).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::DigestMismatch {
-                object: Object::Config,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::DigestMismatch { object: Object::Config, .. }), "{error}");
     fs::write(&config, good).unwrap();
     store.config(&manifest).await.unwrap();
 }
@@ -332,23 +274,11 @@ async fn resources_are_what_storms_own_plugins_make() {
     let layers = store.layer_resources(&manifest).await.unwrap();
     assert_eq!(layers.len(), 1);
     let remote = fixture.layer_path(&layer.digest);
-    assert_eq!(
-        layers[0].uri.to_string(),
-        format!("file://{}", remote.display())
-    );
-    assert_eq!(
-        layers[0].file_name,
-        format!("{}.sqsh", layer.digest.as_hex())
-    );
-    assert_eq!(
-        (layers[0].size, layers[0].kind),
-        (layer.size, ResourceKind::Layer)
-    );
+    assert_eq!(layers[0].uri.to_string(), format!("file://{}", remote.display()));
+    assert_eq!(layers[0].file_name, format!("{}.sqsh", layer.digest.as_hex()));
+    assert_eq!((layers[0].size, layers[0].kind), (layer.size, ResourceKind::Layer));
     let modified = fs::metadata(&remote).unwrap().modified().unwrap();
-    let millis = modified
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_millis();
+    let millis = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     assert_eq!(u128::try_from(layers[0].modified_millis).unwrap(), millis);
 
     let config = store.config_resource(&manifest).await.unwrap();
@@ -367,22 +297,10 @@ async fn resources_are_what_storms_own_plugins_make() {
     assert_eq!(fs::read(path).unwrap(), b"base");
 
     let error = store.layer_resources(&manifest).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Missing {
-                object: Object::Layer,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Missing { object: Object::Layer, .. }), "{error}");
     moved.file_name = "../../etc/passwd".into();
     let error = store.localize_resource(&moved).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::InvalidResourceName { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::InvalidResourceName { .. }), "{error}");
 }
 
 /// Collects warnings.
@@ -431,10 +349,7 @@ async fn malformed_lines_are_reported_once_with_file_and_number() {
     let lines = warnings.0.lock().unwrap().clone();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for (line, number) in lines.iter().zip([2, 4]) {
-        assert!(
-            line.contains(&format!("file=file://{}", fixture.tag_map().display())),
-            "{line}"
-        );
+        assert!(line.contains(&format!("file=file://{}", fixture.tag_map().display())), "{line}");
         assert!(line.contains(&format!("line={number} ")), "{line}");
     }
 }
@@ -454,15 +369,7 @@ async fn a_layer_type_that_cannot_be_run_is_named() {
             ],
         }),
     );
-    let error = fixture
-        .store()
-        .manifest(&digest)
-        .await
-        .unwrap_err()
-        .to_string();
-    let wanted = format!(
-        "cannot use layer {}: media type `text/plain`",
-        Digest::of(b"1")
-    );
+    let error = fixture.store().manifest(&digest).await.unwrap_err().to_string();
+    let wanted = format!("cannot use layer {}: media type `text/plain`", Digest::of(b"1"));
     assert!(error.starts_with(&wanted), "{error}");
 }

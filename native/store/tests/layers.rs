@@ -20,9 +20,7 @@ const LARGE: usize = (9 << 20) + 17;
 const LARGE_OPENS: usize = 4;
 
 fn content(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|index| u8::try_from(index * 31 % 251).unwrap())
-        .collect()
+    (0..length).map(|index| u8::try_from(index * 31 % 251).unwrap()).collect()
 }
 
 async fn is_fetched(store: &ImageStore, layer: &LayerDescriptor) -> bool {
@@ -39,10 +37,7 @@ async fn a_layer_is_fetched_once_and_stays() {
 
     let local = fixture.store().localize_layer(&layer).await.unwrap();
     assert!(local.fetched);
-    assert_eq!(
-        (&local.path, local.bytes),
-        (&path, u64::try_from(LARGE).unwrap())
-    );
+    assert_eq!((&local.path, local.bytes), (&path, u64::try_from(LARGE).unwrap()));
     assert!(fs::read(&path).unwrap() == bytes);
     assert_eq!(watch.uses().opens, LARGE_OPENS);
 
@@ -102,27 +97,14 @@ async fn a_changed_copy_is_replaced() {
     let damages: [(&str, Damage); 10] = [
         ("truncated", |layer, _| {
             fs::set_permissions(layer, Permissions::from_mode(0o644)).unwrap();
-            OpenOptions::new()
-                .write(true)
-                .open(layer)
-                .unwrap()
-                .set_len(3)
-                .unwrap();
+            OpenOptions::new().write(true).open(layer).unwrap().set_len(3).unwrap();
         }),
         ("flipped", |layer, _| {
             fs::set_permissions(layer, Permissions::from_mode(0o644)).unwrap();
-            OpenOptions::new()
-                .write(true)
-                .open(layer)
-                .unwrap()
-                .write_all(b"X")
-                .unwrap();
+            OpenOptions::new().write(true).open(layer).unwrap().write_all(b"X").unwrap();
         }),
         ("touched", |layer, _| {
-            File::open(layer)
-                .unwrap()
-                .set_modified(SystemTime::now())
-                .unwrap();
+            File::open(layer).unwrap().set_modified(SystemTime::now()).unwrap();
         }),
         ("removed", |layer, _| fs::remove_file(layer).unwrap()),
         ("copied over", |layer, _| {
@@ -142,15 +124,9 @@ async fn a_changed_copy_is_replaced() {
             fs::rename(layer, &elsewhere).unwrap();
             std::os::unix::fs::symlink(elsewhere, layer).unwrap();
         }),
-        ("without record", |_, record| {
-            fs::remove_file(record).unwrap()
-        }),
-        ("with an empty record", |_, record| {
-            fs::write(record, "").unwrap()
-        }),
-        ("with a foreign record", |_, record| {
-            fs::write(record, r#"{"size":1}"#).unwrap()
-        }),
+        ("without record", |_, record| fs::remove_file(record).unwrap()),
+        ("with an empty record", |_, record| fs::write(record, "").unwrap()),
+        ("with a foreign record", |_, record| fs::write(record, r#"{"size":1}"#).unwrap()),
     ];
     for (name, damage) in damages {
         let fixture = Fixture::new();
@@ -195,13 +171,7 @@ async fn a_layer_that_its_side_file_contradicts_is_refused() {
 
     let error = store.localize_layer(&layer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert!(matches!(
-        error,
-        StoreError::DigestMismatch {
-            object: Object::Layer,
-            ..
-        }
-    ));
+    assert!(matches!(error, StoreError::DigestMismatch { object: Object::Layer, .. }));
     let message = error.to_string();
     for part in [
         Digest::of(b"squashfs").to_string(),
@@ -227,17 +197,7 @@ async fn a_layer_of_another_size_is_refused_unread() {
     fixture.side_file(&layer, &Digest::of(b"squashfs"), 8);
     let watch = Watch::on(&fixture.layer_path(&layer.digest));
     let error = fixture.store().localize_layer(&layer).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::SizeMismatch {
-                expected: 8,
-                found: 6,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::SizeMismatch { expected: 8, found: 6, .. }), "{error}");
     assert_eq!(watch.uses(), Uses { opens: 2, reads: 0 });
 }
 
@@ -245,22 +205,12 @@ async fn a_layer_of_another_size_is_refused_unread() {
 async fn a_broken_side_file_is_an_error() {
     let fixture = Fixture::new();
     let layer = fixture.layer(b"squashfs");
-    let path = fixture
-        .layer_path(&layer.digest)
-        .with_extension("sqsh.json");
-    for bad in [
-        "",
-        "{}",
-        r#"{"sha256":"","size":8}"#,
-        r#"{"sha256":"../../x","size":8}"#,
-    ] {
+    let path = fixture.layer_path(&layer.digest).with_extension("sqsh.json");
+    for bad in ["", "{}", r#"{"sha256":"","size":8}"#, r#"{"sha256":"../../x","size":8}"#] {
         fs::write(&path, bad).unwrap();
         let error = fixture.store().localize_layer(&layer).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{bad}: {error}");
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 }
 
@@ -268,23 +218,13 @@ async fn a_broken_side_file_is_an_error() {
 async fn a_squashfs_descriptor_is_checked_itself() {
     let fixture = Fixture::new();
     let digest = Digest::of(b"squashfs");
-    let layer = LayerDescriptor {
-        media_type: LayerMediaType::Squashfs,
-        digest,
-        size: 8,
-    };
+    let layer = LayerDescriptor { media_type: LayerMediaType::Squashfs, digest, size: 8 };
     let store = fixture.store();
     fs::write(fixture.layer_path(&layer.digest), "squashed").unwrap();
     let error = store.localize_layer(&layer).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::DigestMismatch { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
     // An archive may claim that name and bring other bytes; they do not count as this layer.
-    let archive = LayerDescriptor {
-        media_type: LayerMediaType::Archive,
-        ..layer.clone()
-    };
+    let archive = LayerDescriptor { media_type: LayerMediaType::Archive, ..layer.clone() };
     assert!(is_fetched(&store, &archive).await);
     fs::write(fixture.layer_path(&layer.digest), "squashfs").unwrap();
     assert!(is_fetched(&store, &layer).await);
@@ -300,10 +240,7 @@ async fn a_missing_layer_is_named() {
     let store = fixture.store();
     let error = store.localize_layer(&layer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    let wanted = format!(
-        "cannot read layer file://{}: not found in the store",
-        remote.display()
-    );
+    let wanted = format!("cannot read layer file://{}: not found in the store", remote.display());
     assert_eq!(error.to_string(), wanted);
     fs::create_dir(&remote).unwrap();
     let error = store.localize_layer(&layer).await.unwrap_err();
@@ -335,27 +272,15 @@ async fn opening_removes_what_the_dead_left() {
     let fixture = Fixture::new();
     drop(fixture.store());
     let digest = Digest::of(b"gone");
-    for name in [
-        "partial/x.sqsh",
-        "partial/y.sqsh",
-        "partial/y.sqsh.lock",
-        "partial/z.lock",
-    ] {
+    for name in ["partial/x.sqsh", "partial/y.sqsh", "partial/y.sqsh.lock", "partial/z.lock"] {
         fs::write(fixture.local().join(name), "").unwrap();
     }
     fs::write(fixture.local().join("leases").join(digest.as_hex()), "").unwrap();
-    fs::set_permissions(
-        fixture.local().join("layers"),
-        Permissions::from_mode(0o775),
-    )
-    .unwrap();
+    fs::set_permissions(fixture.local().join("layers"), Permissions::from_mode(0o775)).unwrap();
     drop(fixture.store());
     assert_eq!(names(&fixture.local().join("partial")), [""; 0]);
     assert_eq!(names(&fixture.local().join("leases")), [""; 0]);
-    assert_eq!(
-        fs::metadata(fixture.local().join("layers")).unwrap().mode() & 0o7777,
-        0o755
-    );
+    assert_eq!(fs::metadata(fixture.local().join("layers")).unwrap().mode() & 0o7777, 0o755);
 }
 
 #[tokio::test]
@@ -365,16 +290,10 @@ async fn a_cache_that_cannot_be_made_is_named() {
     settings.local_dir = fixture.top().join("image-tag-to-hash/cache");
     fs::write(fixture.top().join("image-tag-to-hash"), "").unwrap();
     let error = ImageStore::open(settings).unwrap_err();
-    assert!(
-        error.to_string().starts_with("cannot create directory "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("cannot create directory "), "{error}");
     drop(fixture.store());
     fs::remove_dir(fixture.local().join("layers")).unwrap();
     fs::write(fixture.local().join("layers"), "").unwrap();
     let error = ImageStore::open(fixture.settings()).unwrap_err();
-    assert!(
-        error.to_string().contains("oci-resources/layers"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("oci-resources/layers"), "{error}");
 }

@@ -16,10 +16,7 @@ use storm_oci_store::LayerDescriptor;
 const SUPERVISOR: u32 = 64_321;
 
 fn require_root() {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "this test must run as root"
-    );
+    assert!(rustix::process::geteuid().is_root(), "this test must run as root");
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -37,10 +34,7 @@ fn supervisors_image() -> (Fixture, LayerDescriptor) {
     chown(fixture.local(), Some(SUPERVISOR), Some(SUPERVISOR)).unwrap();
     // The build's own directory may be closed to other accounts. Another process copies: a test
     // that forks meanwhile would keep the program open for writing, and it could not be run.
-    let copied = Command::new("cp")
-        .arg(example())
-        .arg(root.join("localize"))
-        .status();
+    let copied = Command::new("cp").arg(example()).arg(root.join("localize")).status();
     assert!(copied.unwrap().success());
     (fixture, layer)
 }
@@ -62,10 +56,7 @@ fn a_full_disk_leaves_nothing_and_a_larger_one_works() {
     require_root();
     let fixture = Fixture::new();
     let layer = fixture.layer(b"");
-    File::create(fixture.layer_path(&layer.digest))
-        .unwrap()
-        .set_len(9 << 20)
-        .unwrap();
+    File::create(fixture.layer_path(&layer.digest)).unwrap().set_len(9 << 20).unwrap();
     fixture.image(TAG, &[layer]);
     fs::create_dir_all(fixture.local()).unwrap();
     // The mount lives in the script's own namespace and ends with it.
@@ -94,11 +85,7 @@ fn a_full_disk_leaves_nothing_and_a_larger_one_works() {
     // Only the config's line: the first run found no room for the layer and kept no part of it.
     assert!(!before.contains(".sqsh"), "{before}");
     assert!(after.contains("fetched "), "{after}");
-    assert_eq!(
-        names(&fixture.local()),
-        [""; 0],
-        "the mount did not stay private"
-    );
+    assert_eq!(names(&fixture.local()), [""; 0], "the mount did not stay private");
 }
 
 #[test]

@@ -20,10 +20,7 @@ const LARGE_OPENS: usize = 7;
 fn large_image(size: u64) -> (Fixture, storm_oci_store::LayerDescriptor) {
     let fixture = Fixture::new();
     let layer = fixture.layer(b"");
-    File::create(fixture.layer_path(&layer.digest))
-        .unwrap()
-        .set_len(size)
-        .unwrap();
+    File::create(fixture.layer_path(&layer.digest)).unwrap().set_len(size).unwrap();
     fixture.image(TAG, std::slice::from_ref(&layer));
     (fixture, layer)
 }
@@ -38,13 +35,8 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Starts a process that keeps its leases until its standard input ends, and waits for them.
 fn holder(fixture: &Fixture) -> Child {
-    let mut child = fixture
-        .command()
-        .arg("hold")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        fixture.command().arg("hold").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.take(2).count(), 2);
     child
@@ -55,9 +47,8 @@ async fn tasks_and_processes_fetch_a_layer_once() {
     let (fixture, layer) = large_image(LARGE);
     let watch = Watch::on(&fixture.layer_path(&layer.digest));
     let store = std::sync::Arc::new(fixture.store());
-    let children: Vec<_> = (0..2)
-        .map(|_| fixture.command().stdout(Stdio::piped()).spawn().unwrap())
-        .collect();
+    let children: Vec<_> =
+        (0..2).map(|_| fixture.command().stdout(Stdio::piped()).spawn().unwrap()).collect();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let (store, layer) = (std::sync::Arc::clone(&store), layer.clone());
@@ -71,10 +62,7 @@ async fn tasks_and_processes_fetch_a_layer_once() {
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
-        fetched += String::from_utf8(output.stdout)
-            .unwrap()
-            .matches("fetched ")
-            .count();
+        fetched += String::from_utf8(output.stdout).unwrap().matches("fetched ").count();
     }
     assert_eq!((fetched, watch.uses().opens), (1, LARGE_OPENS));
     assert_eq!(names(&fixture.local().join("partial")), [""; 0]);
@@ -85,9 +73,7 @@ async fn a_killed_fetch_leaves_nothing_and_is_made_up_for() {
     // A third of it takes long enough to be killed in.
     let (fixture, layer) = large_image(3 * LARGE);
     let mut child = fixture.command().stdout(Stdio::null()).spawn().unwrap();
-    let partial = fixture
-        .local()
-        .join(format!("partial/{}.sqsh", layer.digest.as_hex()));
+    let partial = fixture.local().join(format!("partial/{}.sqsh", layer.digest.as_hex()));
     wait_until("nothing is fetched", || {
         fs::metadata(&partial).is_ok_and(|metadata| metadata.len() > 0)
     });
@@ -100,10 +86,7 @@ async fn a_killed_fetch_leaves_nothing_and_is_made_up_for() {
     // The next supervisor sweeps, the next launch fetches.
     let store = fixture.store();
     assert_eq!(names(&fixture.local().join("partial")), [""; 0]);
-    File::create(fixture.layer_path(&layer.digest))
-        .unwrap()
-        .set_len(1 << 20)
-        .unwrap();
+    File::create(fixture.layer_path(&layer.digest)).unwrap().set_len(1 << 20).unwrap();
     let local = store.localize_layer(&layer).await.unwrap();
     assert_eq!((local.fetched, local.bytes), (true, 1 << 20));
 }
@@ -112,9 +95,7 @@ async fn a_killed_fetch_leaves_nothing_and_is_made_up_for() {
 async fn a_sweep_leaves_a_living_fetch_alone() {
     let (fixture, layer) = large_image(LARGE);
     let child = fixture.command().stdout(Stdio::piped()).spawn().unwrap();
-    let partial = fixture
-        .local()
-        .join(format!("partial/{}.sqsh", layer.digest.as_hex()));
+    let partial = fixture.local().join(format!("partial/{}.sqsh", layer.digest.as_hex()));
     wait_until("nothing is fetched", || partial.exists());
     drop(fixture.store());
     let output = child.wait_with_output().unwrap();
@@ -126,9 +107,7 @@ async fn a_sweep_leaves_a_living_fetch_alone() {
 async fn another_process_takes_over_a_killed_fetch() {
     let (fixture, layer) = large_image(3 * LARGE);
     let mut first = fixture.command().stdout(Stdio::null()).spawn().unwrap();
-    let partial = fixture
-        .local()
-        .join(format!("partial/{}.sqsh", layer.digest.as_hex()));
+    let partial = fixture.local().join(format!("partial/{}.sqsh", layer.digest.as_hex()));
     wait_until("nothing is fetched", || partial.exists());
     let second = fixture.command().stdout(Stdio::piped()).spawn().unwrap();
     first.kill().unwrap();
@@ -146,10 +125,7 @@ async fn a_lease_ends_with_its_process() {
     let (path, record) = fixture.cached(&layer);
     let store = fixture.store();
     store.discard_layer(&layer.digest).unwrap();
-    assert!(
-        path.exists() && !record.exists(),
-        "another process holds a lease"
-    );
+    assert!(path.exists() && !record.exists(), "another process holds a lease");
     child.kill().unwrap();
     child.wait().unwrap();
     store.discard_layer(&layer.digest).unwrap();

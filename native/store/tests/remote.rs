@@ -23,35 +23,22 @@ async fn objects_are_published_once_and_replaced_whole() {
     let object = location(&directory, "layers/x.sqsh");
     let store = remote::open(&object).unwrap();
 
-    store
-        .publish_new(&object, Bytes::from_static(b"first"))
-        .await
-        .unwrap();
-    let error = store
-        .publish_new(&object, Bytes::from_static(b"second"))
-        .await
-        .unwrap_err();
+    store.publish_new(&object, Bytes::from_static(b"first")).await.unwrap();
+    let error = store.publish_new(&object, Bytes::from_static(b"second")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
     let first = store.stat(&object).await.unwrap();
     assert_eq!(first.size, 5);
     assert_eq!(store.read(&object, &first, 1..4).await.unwrap(), "irs");
     assert_eq!(store.read(&object, &first, 0..0).await.unwrap(), "");
 
-    store
-        .replace(&object, Bytes::from_static(b"another"))
-        .await
-        .unwrap();
+    store.replace(&object, Bytes::from_static(b"another")).await.unwrap();
     let error = store.read(&object, &first, 0..5).await.unwrap_err();
     assert!(matches!(error, StoreError::Changed { .. }), "{error}");
     assert!(error.is_retryable());
     let second = store.stat(&object).await.unwrap();
     assert_eq!(store.read(&object, &second, 0..7).await.unwrap(), "another");
     let path = directory.path().join("a b%20c+d:ü/layers");
-    assert_eq!(
-        names(&path),
-        ["x.sqsh"],
-        "no temporary file stays, no name is encoded"
-    );
+    assert_eq!(names(&path), ["x.sqsh"], "no temporary file stays, no name is encoded");
 }
 
 #[tokio::test]
@@ -59,16 +46,10 @@ async fn a_range_is_whole_or_an_error() {
     let directory = TempDir::new().unwrap();
     let object = location(&directory, "x");
     let store = remote::open(&object).unwrap();
-    store
-        .replace(&object, Bytes::from_static(b"12345"))
-        .await
-        .unwrap();
+    store.replace(&object, Bytes::from_static(b"12345")).await.unwrap();
     let stat = store.stat(&object).await.unwrap();
     for range in [0..6, 4..6, 5..6, 9..12] {
-        assert!(
-            store.read(&object, &stat, range.clone()).await.is_err(),
-            "{range:?}"
-        );
+        assert!(store.read(&object, &stat, range.clone()).await.is_err(), "{range:?}");
     }
 }
 
@@ -86,10 +67,7 @@ async fn missing_objects_are_not_found_and_missing_directories_empty() {
     assert_eq!(store.list(&object).await.unwrap(), []);
     // A file where a directory should be.
     fs::write(directory.path().join("a b%20c+d:ü"), "").unwrap();
-    assert_eq!(
-        store.stat(&object).await.unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(store.stat(&object).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -97,23 +75,9 @@ async fn a_listing_has_the_objects_of_one_directory() {
     let directory = TempDir::new().unwrap();
     let top = location(&directory, "layers");
     let store = remote::open(&top).unwrap();
-    for (name, body) in [
-        ("layers/b", "22"),
-        ("layers/a", "1"),
-        ("layers/deep/c", ""),
-        ("d", ""),
-    ] {
-        store
-            .replace(&location(&directory, name), Bytes::from(body))
-            .await
-            .unwrap();
+    for (name, body) in [("layers/b", "22"), ("layers/a", "1"), ("layers/deep/c", ""), ("d", "")] {
+        store.replace(&location(&directory, name), Bytes::from(body)).await.unwrap();
     }
-    let entry = |name: &str, size| Entry {
-        name: name.to_owned(),
-        size,
-    };
-    assert_eq!(
-        store.list(&top).await.unwrap(),
-        [entry("a", 1), entry("b", 2)]
-    );
+    let entry = |name: &str, size| Entry { name: name.to_owned(), size };
+    assert_eq!(store.list(&top).await.unwrap(), [entry("a", 1), entry("b", 2)]);
 }

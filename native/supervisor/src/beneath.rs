@@ -34,10 +34,7 @@ impl Directory {
         let fd = self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok(File::from(fd))
     }
@@ -110,11 +107,7 @@ mod tests {
         assert!(Directory::open(&path.path().join("dirlink")).is_err());
         let old_kernel = directory.open_component("link", NEVER_FOLLOW, Mode::empty());
         assert!(old_kernel.is_err());
-        directory
-            .replace("link", 0o600)
-            .unwrap()
-            .write_all(b"x")
-            .unwrap();
+        directory.replace("link", 0o600).unwrap().write_all(b"x").unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"secret");
         assert_eq!(std::fs::read(path.path().join("link")).unwrap(), b"x");
     }
@@ -123,23 +116,13 @@ mod tests {
     fn only_regular_files_are_read() {
         let (path, directory) = directory();
         std::fs::create_dir(path.path().join("dir")).unwrap();
-        rustix::fs::mknodat(
-            &directory.0,
-            "fifo",
-            FileType::Fifo,
-            Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(&directory.0, "fifo", FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
         assert!(directory.read("dir").is_err());
         assert!(directory.read("fifo").is_err());
         std::fs::write(path.path().join("file"), "text").unwrap();
         let mut text = String::new();
-        directory
-            .read("file")
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        directory.read("file").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "text");
     }
 

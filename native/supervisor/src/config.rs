@@ -95,11 +95,8 @@ impl Settings {
         let enforce_memory = reader.boolean(keys::MEMORY_ENFORCEMENT, false);
         let cpu_limit = reader.positive(keys::CPU_LIMIT);
         let numa = NumaZones::read(reader);
-        let supervisor_local_dir = named_path(
-            reader,
-            keys::LOCAL_DIR,
-            &document.paths.supervisor_local_dir,
-        );
+        let supervisor_local_dir =
+            named_path(reader, keys::LOCAL_DIR, &document.paths.supervisor_local_dir);
         let workers_root = named_path(reader, keys::LOCAL_DIR, &document.paths.workers_root);
         let storm_home = named_path(reader, keys::STORM_HOME, &document.paths.storm_home);
         named_path(reader, keys::LAUNCHER, &document.paths.launcher);
@@ -139,9 +136,8 @@ impl Settings {
 /// A relative parent would be taken below this process' own cgroup, another one in every
 /// hierarchy, so it is made absolute as Storm does.
 fn read_cgroup_parent(reader: &mut Reader<'_>) -> Option<CgroupPath> {
-    let text = reader
-        .string(keys::CGROUP_PARENT)
-        .unwrap_or_else(|| DEFAULT_CGROUP_PARENT.to_owned());
+    let text =
+        reader.string(keys::CGROUP_PARENT).unwrap_or_else(|| DEFAULT_CGROUP_PARENT.to_owned());
     let absolute = if text.starts_with('/') {
         text
     } else {
@@ -153,9 +149,7 @@ fn read_cgroup_parent(reader: &mut Reader<'_>) -> Option<CgroupPath> {
         Ok(path) => Some(path),
         Err(source) => {
             let key = keys::CGROUP_PARENT;
-            reader
-                .problems
-                .push(SupervisorError::SettingName { key, source });
+            reader.problems.push(SupervisorError::SettingName { key, source });
             None
         }
     }
@@ -172,10 +166,7 @@ fn read_binds(reader: &mut Reader<'_>) -> (Vec<HostPath>, Vec<HostPath>) {
             other_value: path.to_string(),
         });
     }
-    for (key, paths) in [
-        (keys::READONLY_BINDS, &readonly),
-        (keys::READWRITE_BINDS, &readwrite),
-    ] {
+    for (key, paths) in [(keys::READONLY_BINDS, &readonly), (keys::READWRITE_BINDS, &readwrite)] {
         for path in paths.iter().filter(|path| is_missing(path)) {
             warn!(target: "storm_oci.config", "`{key}` names `{path}`, which does not exist: no worker can start until it does");
         }
@@ -186,9 +177,7 @@ fn read_binds(reader: &mut Reader<'_>) -> (Vec<HostPath>, Vec<HostPath>) {
 /// Whether a path is known not to exist. What this account cannot look at may exist: the launcher
 /// opens it as the topology's user.
 pub(crate) fn is_missing(path: &HostPath) -> bool {
-    Path::new(path.as_str())
-        .try_exists()
-        .is_ok_and(|exists| !exists)
+    Path::new(path.as_str()).try_exists().is_ok_and(|exists| !exists)
 }
 
 /// The worker's own directory is mounted on `/tmp` last, which covers everything below.
@@ -205,11 +194,7 @@ fn read_seccomp(reader: &mut Reader<'_>) -> Option<Seccomp> {
     let key = keys::SECCOMP_PROFILE;
     let path = PathBuf::from(reader.path(key)?.as_str());
     let read = fs::read(&path)
-        .map_err(|source| SupervisorError::SettingFile {
-            key,
-            path: path.clone(),
-            source,
-        })
+        .map_err(|source| SupervisorError::SettingFile { key, path: path.clone(), source })
         .and_then(|bytes| {
             Seccomp::parse(&bytes).map_err(|source| SupervisorError::Seccomp { path, source })
         });
@@ -228,9 +213,7 @@ fn named_path(reader: &mut Reader<'_>, key: &'static str, text: &str) -> Option<
     match HostPath::parse(text) {
         Ok(path) => Some(path),
         Err(source) => {
-            reader
-                .problems
-                .push(SupervisorError::SettingName { key, source });
+            reader.problems.push(SupervisorError::SettingName { key, source });
             None
         }
     }

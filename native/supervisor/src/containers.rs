@@ -66,9 +66,7 @@ impl Containers {
         let launcher = Launcher::new(PathBuf::from(&document.paths.launcher));
         let containers = Self::check(&document, launcher, events)
             .map_err(|problems| SupervisorError::Unready { problems })?;
-        let unready = |error| SupervisorError::Unready {
-            problems: vec![error],
-        };
+        let unready = |error| SupervisorError::Unready { problems: vec![error] };
         // Before the sweep, which removes the records of what has ended.
         containers.adopt().map_err(unready)?;
         containers.sweep();
@@ -91,9 +89,7 @@ impl Containers {
         let hierarchies = settings
             .as_ref()
             .and_then(|settings| problems.note(Hierarchies::read(&settings.cgroup_root)));
-        let store = settings
-            .as_ref()
-            .and_then(|settings| settings.store.clone());
+        let store = settings.as_ref().and_then(|settings| settings.store.clone());
         let images = store.map(|store| problems.note(Images::new(store)));
         problems.note(process::check_support());
         let uid = Uid::current();
@@ -248,10 +244,7 @@ impl Containers {
     }
 
     pub(crate) fn reservation(&self, worker_id: &str) -> Reservation {
-        self.reservations()
-            .get(worker_id)
-            .cloned()
-            .unwrap_or_default()
+        self.reservations().get(worker_id).cloned().unwrap_or_default()
     }
 
     /// Tells once of each mount source that this host does not have.
@@ -267,9 +260,7 @@ impl Containers {
 
     fn reservations(&self) -> MutexGuard<'_, HashMap<String, Reservation>> {
         // A map is whole after every call.
-        self.reservations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -51,11 +51,7 @@ impl PluginsDocument {
     /// the three keys, Java resolves through the classes and hands over paths.
     pub(crate) const fn all_native(&self) -> bool {
         matches!(
-            (
-                self.tag_to_manifest,
-                self.manifest_to_resources,
-                self.localizer
-            ),
+            (self.tag_to_manifest, self.manifest_to_resources, self.localizer),
             (PluginKind::Native, PluginKind::Native, PluginKind::Native)
         )
     }
@@ -156,20 +152,10 @@ impl<'de> Deserialize<'de> for Environment {
 pub(crate) enum LaunchOutcome {
     /// The container runs.
     #[serde(rename_all = "camelCase")]
-    Started {
-        started: bool,
-        container_id: String,
-        pid: u32,
-        phases: Vec<PhaseDocument>,
-    },
+    Started { started: bool, container_id: String, pid: u32, phases: Vec<PhaseDocument> },
     /// It does not, and this is why. An exit event tells the same.
     #[serde(rename_all = "camelCase")]
-    Failed {
-        started: bool,
-        code: &'static str,
-        message: String,
-        hint: Option<String>,
-    },
+    Failed { started: bool, code: &'static str, message: String, hint: Option<String> },
 }
 
 /// One step and how long it took.

@@ -27,11 +27,7 @@ impl End {
         record: Option<ExitRecord>,
         requested: bool,
     ) -> Self {
-        Self {
-            container,
-            record,
-            requested,
-        }
+        Self { container, record, requested }
     }
 
     /// Whether nobody need look at it: it was asked for.
@@ -73,10 +69,7 @@ impl fmt::Display for End {
         self.fmt_request(formatter)?;
         if record.out_of_memory() {
             let kills = record.oom_kills.unwrap_or_default();
-            write!(
-                formatter,
-                "; out of memory: the kernel killed {kills} of its processes"
-            )?;
+            write!(formatter, "; out of memory: the kernel killed {kills} of its processes")?;
         }
         if let Some(peak) = record.peak_memory_bytes {
             write!(formatter, "; peak memory {} MiB", peak / MIB)?;
@@ -108,9 +101,8 @@ impl fmt::Display for SignalName {
             (Signal::SYS, "SIGSYS"),
             (Signal::TERM, "SIGTERM"),
         ];
-        let name = NAMES
-            .iter()
-            .find_map(|(signal, name)| (signal.as_raw() == self.0).then_some(*name));
+        let name =
+            NAMES.iter().find_map(|(signal, name)| (signal.as_raw() == self.0).then_some(*name));
         match name {
             Some(name) => write!(formatter, "signal {} ({name})", self.0),
             None => write!(formatter, "signal {}", self.0),
@@ -160,11 +152,7 @@ mod tests {
                 false,
                 "was ended by signal 64 after 2.045 s; peak memory 3 MiB",
             ),
-            (
-                None,
-                false,
-                "ended; its exit code is not known: its monitor left none",
-            ),
+            (None, false, "ended; its exit code is not known: its monitor left none"),
         ] {
             let end = End::new(id(), record, requested);
             assert_eq!(end.to_string(), format!("container 6700-{UUID} {words}"));

@@ -304,18 +304,15 @@ pub enum SupervisorError {
 fn lines(problems: &[SupervisorError]) -> String {
     let count = problems.len();
     let plural = if count == 1 { "" } else { "s" };
-    problems
-        .iter()
-        .fold(format!("{count} problem{plural}"), |mut text, problem| {
-            text.push('\n');
-            text.push_str(&problem.report());
-            text
-        })
+    problems.iter().fold(format!("{count} problem{plural}"), |mut text, problem| {
+        text.push('\n');
+        text.push_str(&problem.report());
+        text
+    })
 }
 
 fn named_by(key: Option<&'static str>) -> String {
-    key.map(|key| format!(", but `{key}` names it"))
-        .unwrap_or_default()
+    key.map(|key| format!(", but `{key}` names it")).unwrap_or_default()
 }
 
 /// Exit codes of the launcher that have a code of their own here.
@@ -401,13 +398,7 @@ impl SupervisorError {
 
     /// Whether the launcher refused a layer.
     pub(crate) const fn refused_layer(&self) -> bool {
-        matches!(
-            self,
-            Self::LauncherRefused {
-                exit_code: launcher_exit::LAYER_REFUSED,
-                ..
-            }
-        )
+        matches!(self, Self::LauncherRefused { exit_code: launcher_exit::LAYER_REFUSED, .. })
     }
 
     /// The whole message: this error and its causes, joined by `: `.

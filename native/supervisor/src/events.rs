@@ -54,11 +54,7 @@ pub struct ExitEvent {
 #[serde(tag = "type", rename_all = "camelCase")]
 enum Event {
     Exit(ExitEvent),
-    Log {
-        level: LogLevel,
-        target: String,
-        message: String,
-    },
+    Log { level: LogLevel, target: String, message: String },
 }
 
 /// A queue of events with one reader. Clones are the same queue.
@@ -132,11 +128,7 @@ impl EventQueue {
                 }
                 state = self.lock();
             } else {
-                state = self
-                    .shared
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -152,10 +144,7 @@ impl EventQueue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic of another holder does not matter.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,10 +29,7 @@ impl Executor {
 
     /// Runs a future to its end on the calling thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0
-            .as_ref()
-            .expect("the runtime is there until it is dropped")
-            .block_on(future)
+        self.0.as_ref().expect("the runtime is there until it is dropped").block_on(future)
     }
 }
 

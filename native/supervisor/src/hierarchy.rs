@@ -65,10 +65,8 @@ impl Hierarchies {
     /// Reads the mounts of this process.
     pub(crate) fn read(root: &HostPath) -> Result<Self, SupervisorError> {
         // Mount points need not be UTF-8; those below the root that interest us are.
-        let bytes = fs::read(MOUNTINFO).map_err(|source| SupervisorError::Cgroup {
-            path: MOUNTINFO.into(),
-            source,
-        })?;
+        let bytes = fs::read(MOUNTINFO)
+            .map_err(|source| SupervisorError::Cgroup { path: MOUNTINFO.into(), source })?;
         let found = Self::parse(&String::from_utf8_lossy(&bytes), root);
         if found.all.is_empty() {
             return Err(SupervisorError::CgroupRoot(root.to_string()));
@@ -147,26 +145,14 @@ fn parse_mount(line: &str) -> Option<Hierarchy> {
         _ => return None,
     };
     let options = file_system.nth(1)?.split(',').map(str::to_owned).collect();
-    Some(Hierarchy {
-        version,
-        options,
-        root,
-        mount_point,
-    })
+    Some(Hierarchy { version, options, root, mount_point })
 }
 
 /// Undoes the kernel's octal escapes of blank, tab, newline and backslash.
 fn unescape(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, (escape, plain)| {
-        text.replace(escape, plain)
-    })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
 #[cfg(test)]
@@ -178,10 +164,7 @@ pub(crate) mod tests {
     /// Hierarchies laid out in plain directories.
     pub(crate) fn hierarchies(mountinfo: &str, root: &Path) -> Hierarchies {
         let root = root.to_str().unwrap();
-        Hierarchies::parse(
-            &mountinfo.replace("ROOT", root),
-            &HostPath::parse(root).unwrap(),
-        )
+        Hierarchies::parse(&mountinfo.replace("ROOT", root), &HostPath::parse(root).unwrap())
     }
 
     pub(crate) const HYBRID: &str = "\
@@ -223,11 +206,7 @@ pub(crate) mod tests {
     fn v2_needs_the_memory_controller() {
         let root = tempfile::tempdir().unwrap();
         assert!(hierarchies(V2, root.path()).memory().is_none());
-        fs::write(
-            root.path().join("cgroup.controllers"),
-            "cpuset cpu io memory pids\n",
-        )
-        .unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
         let found = hierarchies(V2, root.path());
         assert_eq!(found.memory().unwrap().version, Version::V2);
     }
@@ -247,13 +226,7 @@ pub(crate) mod tests {
 
     #[test]
     fn nonsense_lines_are_passed_over() {
-        for line in [
-            "",
-            " - ",
-            "1 2 3 - cgroup",
-            "1 2 3 4 5 - cgroup x",
-            "a - cgroup2 b c",
-        ] {
+        for line in ["", " - ", "1 2 3 - cgroup", "1 2 3 4 5 - cgroup x", "a - cgroup2 b c"] {
             assert_eq!(parse_mount(line), None, "{line:?}");
         }
     }
@@ -267,17 +240,12 @@ pub(crate) mod tests {
         assert!(found.containers_of(&parent, &worker).is_empty());
         let cpu = root.path().join(format!("cpu/storm/6700-{UUID}"));
         let memory = root.path().join(format!("memory/storm/6700-{UUID}"));
-        let other = root
-            .path()
-            .join("memory/storm/6700-00000000-6062-4d08-8ac3-b09e7d35e7cb");
+        let other = root.path().join("memory/storm/6700-00000000-6062-4d08-8ac3-b09e7d35e7cb");
         for directory in [&cpu, &memory, &other] {
             fs::create_dir_all(directory).unwrap();
         }
         let id = ContainerId::parse(&format!("6700-{UUID}")).unwrap();
-        assert_eq!(
-            found.containers_of(&parent, &worker),
-            BTreeSet::from([id.clone()])
-        );
+        assert_eq!(found.containers_of(&parent, &worker), BTreeSet::from([id.clone()]));
         let path = CgroupPath::of(&parent, &id);
         assert_eq!(found.processes(&path).unwrap(), BTreeSet::new());
         fs::write(cpu.join("cgroup.procs"), "12\n7\n").unwrap();

@@ -148,9 +148,7 @@ impl Images {
                 ResourceType::Layer => ResourceKind::Layer,
             },
         };
-        let path = self
-            .executor
-            .block_on(self.store.localize_resource(&resource))?;
+        let path = self.executor.block_on(self.store.localize_resource(&resource))?;
         let path = utf8(&path)?.to_owned();
         documents::write("localized resource", &LocalizedDocument { path })
     }
@@ -164,11 +162,7 @@ impl Images {
             let config = self.store.config(&manifest).await?;
             Ok::<_, StoreError>((manifest, config))
         })?;
-        Ok(ResolvedImage {
-            tag,
-            manifest,
-            config,
-        })
+        Ok(ResolvedImage { tag, manifest, config })
     }
 
     /// Brings a resolved image's layers here.
@@ -214,10 +208,7 @@ impl Images {
         }
         let mut locals = tasks.join_all().await;
         locals.sort_by_key(|(index, _, _)| *index);
-        locals
-            .into_iter()
-            .map(|(_, digest, local)| Ok((digest, local?)))
-            .collect()
+        locals.into_iter().map(|(_, digest, local)| Ok((digest, local?))).collect()
     }
 
     /// Makes the next launch fetch those of the image's layers anew that `is_bad` names, because
@@ -244,10 +235,8 @@ impl LocalImage {
         tag: &str,
         document: &ImageDocument,
     ) -> Result<Option<Self>, SupervisorError> {
-        let incomplete = |what| SupervisorError::ImageIncomplete {
-            tag: crate::text::shown(tag),
-            what,
-        };
+        let incomplete =
+            |what| SupervisorError::ImageIncomplete { tag: crate::text::shown(tag), what };
         let (config_path, layers) = match (&document.config_path, &document.layers) {
             (None, None) => return Ok(None),
             (None, Some(_)) => return Err(incomplete("layers, but no image config")),
@@ -256,12 +245,9 @@ impl LocalImage {
         };
         let config_path = host_path("image config", config_path)?;
         let config = PluginConfig::read(Path::new(config_path.as_str()))?;
-        let layers = layers.iter().map(|path| {
-            Ok(ImageLayer {
-                path: host_path("layer", path)?,
-                cached: None,
-            })
-        });
+        let layers = layers
+            .iter()
+            .map(|path| Ok(ImageLayer { path: host_path("layer", path)?, cached: None }));
         Ok(Some(Self {
             tag: tag.to_owned(),
             manifest: document.manifest.clone(),
@@ -287,10 +273,7 @@ impl PluginConfig {
         struct Document {
             config: Option<PluginConfig>,
         }
-        let unreadable = |source| SupervisorError::ImageConfig {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| SupervisorError::ImageConfig { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(CONFIG_BYTES).read_to_end(&mut bytes))
@@ -319,9 +302,7 @@ fn host_path(what: &'static str, text: &str) -> Result<HostPath, SupervisorError
 }
 
 fn utf8(path: &Path) -> Result<&str, SupervisorError> {
-    path.to_str().ok_or_else(|| SupervisorError::PathText {
-        path: PathBuf::from(path),
-    })
+    path.to_str().ok_or_else(|| SupervisorError::PathText { path: PathBuf::from(path) })
 }
 
 #[cfg(test)]

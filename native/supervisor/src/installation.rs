@@ -29,20 +29,13 @@ impl Installation {
     pub(crate) fn check(launcher: &Launcher) -> Result<Self, Vec<SupervisorError>> {
         let one = |error| vec![error];
         let root = Path::new("/");
-        let check = launcher
-            .run("--checksetup", &["--checksetup"], root, SHORT)
-            .map_err(one)?;
+        let check = launcher.run("--checksetup", &["--checksetup"], root, SHORT).map_err(one)?;
         if let Some(refusal) = check.refusal() {
             let problems = check.problems();
-            return Err(if problems.is_empty() {
-                one(refusal)
-            } else {
-                problems
-            });
+            return Err(if problems.is_empty() { one(refusal) } else { problems });
         }
-        let config = launcher
-            .run("--print-config", &["--print-config"], root, SHORT)
-            .map_err(one)?;
+        let config =
+            launcher.run("--print-config", &["--print-config"], root, SHORT).map_err(one)?;
         if let Some(refusal) = config.refusal() {
             return Err(one(refusal));
         }
@@ -52,10 +45,7 @@ impl Installation {
                 .map(str::to_owned)
                 .ok_or_else(|| one(SupervisorError::LauncherSilent { key }))
         };
-        Ok(Self {
-            run_root: PathBuf::from(value(RUN_ROOT)?),
-            cgroup_parent: value(CGROUP_PARENT)?,
-        })
+        Ok(Self { run_root: PathBuf::from(value(RUN_ROOT)?), cgroup_parent: value(CGROUP_PARENT)? })
     }
 
     /// Library and launcher must mean the same cgroup: the launcher refuses any other.

@@ -67,9 +67,7 @@ impl Containers {
             workfiles::write_image_note(&worker, &image);
             workfiles::write_request(&worker, &request)
         })?;
-        phases.measure(phases::LAUNCHER, || {
-            self.run_launcher(&worker, &image, &request)
-        })?;
+        phases.measure(phases::LAUNCHER, || self.run_launcher(&worker, &image, &request))?;
         let record = self.watch_launched(&worker)?;
         phases.extend(&record.phases);
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
@@ -97,13 +95,10 @@ impl Containers {
         if let Some(image) = LocalImage::from_plugins(&tag, &document.image)? {
             return Ok(image);
         }
-        let images = self
-            .images
-            .as_ref()
-            .ok_or_else(|| SupervisorError::ImageIncomplete {
-                tag: crate::text::shown(&tag),
-                what: "nothing, and this library was told not to resolve tags",
-            })?;
+        let images = self.images.as_ref().ok_or_else(|| SupervisorError::ImageIncomplete {
+            tag: crate::text::shown(&tag),
+            what: "nothing, and this library was told not to resolve tags",
+        })?;
         let resolved = phases.measure("resolve", || images.resolve(tag))?;
         phases.measure("localize", || images.localize(resolved))
     }
@@ -191,9 +186,7 @@ impl Containers {
         let message = error.report();
         let hint = error.hint().map(str::to_owned);
         let worker_id = crate::text::shown(&document.worker_id);
-        let advice = hint
-            .as_deref()
-            .map_or_else(String::new, |hint| format!(" ({hint})"));
+        let advice = hint.as_deref().map_or_else(String::new, |hint| format!(" ({hint})"));
         error!(
             target: "storm_oci.launch",
             "cannot launch worker {worker_id} of topology {} on port {}: {message}{advice}",
@@ -202,9 +195,7 @@ impl Containers {
         );
         self.events.exit(ExitEvent {
             worker_id: document.worker_id.clone(),
-            container_id: Worker::parse(document)
-                .ok()
-                .map(|worker| worker.container.to_string()),
+            container_id: Worker::parse(document).ok().map(|worker| worker.container.to_string()),
             exit_code: None,
             signal: None,
             shell_code: NEVER_STARTED,
@@ -213,12 +204,7 @@ impl Containers {
             launch_failed: true,
             message: message.clone(),
         });
-        LaunchOutcome::Failed {
-            started: false,
-            code: error.code().as_str(),
-            message,
-            hint,
-        }
+        LaunchOutcome::Failed { started: false, code: error.code().as_str(), message, hint }
     }
 }
 
@@ -232,10 +218,7 @@ mod tests {
         for (error, words) in [
             (guarded::<()>(|| panic!("plain")), "plain"),
             (guarded::<()>(|| panic!("with {number}\n")), "with 7\\u{a}"),
-            (
-                guarded::<()>(|| std::panic::panic_any(number)),
-                "a panic without words",
-            ),
+            (guarded::<()>(|| std::panic::panic_any(number)), "a panic without words"),
         ] {
             let error = error.unwrap_err();
             assert_eq!(error.code().as_str(), "INTERNAL");

@@ -54,10 +54,7 @@ pub(crate) struct Finished {
 
 impl Launcher {
     pub(crate) const fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            slow: Mutex::new(Vec::new()),
-        }
+        Self { path, slow: Mutex::new(Vec::new()) }
     }
 
     /// Runs the launcher with these arguments and waits for its end, at most `limit`.
@@ -84,33 +81,22 @@ impl Launcher {
                 source,
             })?;
         match attend(&mut child, limit) {
-            Ok(Some((status, stdout, stderr))) => Ok(Finished {
-                exit_code: exit_code(status),
-                stdout,
-                stderr,
-            }),
+            Ok(Some((status, stdout, stderr))) => {
+                Ok(Finished { exit_code: exit_code(status), stdout, stderr })
+            }
             Ok(None) => {
                 self.give_up(child);
-                Err(SupervisorError::LauncherSlow {
-                    verb,
-                    seconds: limit.as_secs(),
-                })
+                Err(SupervisorError::LauncherSlow { verb, seconds: limit.as_secs() })
             }
             Err(source) => {
                 self.give_up(child);
-                Err(SupervisorError::Kernel {
-                    what: "wait for the launcher",
-                    source,
-                })
+                Err(SupervisorError::Kernel { what: "wait for the launcher", source })
             }
         }
     }
 
     fn give_up(&self, child: Child) {
-        self.slow
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(child);
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
     fn reap_slow(&self) {
@@ -130,12 +116,7 @@ impl Finished {
         let message = self
             .prefixed("worker-launcher: ")
             .next()
-            .or_else(|| {
-                self.stderr
-                    .lines()
-                    .rev()
-                    .find(|line| !line.trim().is_empty())
-            })
+            .or_else(|| self.stderr.lines().rev().find(|line| !line.trim().is_empty()))
             .map_or_else(
                 || format!("launcher ended with exit code {}", self.exit_code),
                 |line| text::shown_up_to(line, MESSAGE),
@@ -143,10 +124,7 @@ impl Finished {
         Some(SupervisorError::LauncherRefused {
             exit_code: self.exit_code,
             message,
-            hint: self
-                .prefixed("hint: ")
-                .next()
-                .map(|line| text::shown_up_to(line, MESSAGE)),
+            hint: self.prefixed("hint: ").next().map(|line| text::shown_up_to(line, MESSAGE)),
         })
     }
 
@@ -167,9 +145,7 @@ impl Finished {
 
     /// The rest of the lines on stderr that start with `prefix`.
     fn prefixed<'text>(&'text self, prefix: &'text str) -> impl Iterator<Item = &'text str> {
-        self.stderr
-            .lines()
-            .filter_map(move |line| line.strip_prefix(prefix))
+        self.stderr.lines().filter_map(move |line| line.strip_prefix(prefix))
     }
 
     /// The value of a `key=value` line on stdout.
@@ -234,10 +210,7 @@ impl Output {
         if let Some(pipe) = &pipe {
             rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
         }
-        Ok(Self {
-            pipe,
-            kept: Vec::new(),
-        })
+        Ok(Self { pipe, kept: Vec::new() })
     }
 
     /// Reads what there is without waiting. Beyond the bound it is read and thrown away, so that
@@ -312,17 +285,9 @@ mod tests {
         let launcher = Launcher::new("/bin/sh".into());
         let arguments = ["-c", "sleep 0.3"];
         let error = launcher
-            .run(
-                "test",
-                &arguments,
-                Path::new("/"),
-                Duration::from_millis(20),
-            )
+            .run("test", &arguments, Path::new("/"), Duration::from_millis(20))
             .unwrap_err();
-        assert!(matches!(
-            error,
-            SupervisorError::LauncherSlow { verb: "test", .. }
-        ));
+        assert!(matches!(error, SupervisorError::LauncherSlow { verb: "test", .. }));
         std::thread::sleep(Duration::from_millis(600));
         launcher.reap_slow();
         assert!(launcher.slow.lock().unwrap().is_empty());
@@ -331,14 +296,8 @@ mod tests {
     #[test]
     fn a_missing_launcher_is_named() {
         let launcher = Launcher::new("/no/such/launcher".into());
-        let error = launcher
-            .run("test", &[], Path::new("/"), SHORT)
-            .unwrap_err();
-        assert!(
-            error
-                .report()
-                .starts_with("cannot run launcher `/no/such/launcher`: ")
-        );
+        let error = launcher.run("test", &[], Path::new("/"), SHORT).unwrap_err();
+        assert!(error.report().starts_with("cannot run launcher `/no/such/launcher`: "));
     }
 
     #[test]
@@ -359,10 +318,7 @@ mod tests {
         finished.stderr = "plain\u{1b}words\n\n".to_owned();
         assert_eq!(finished.refusal().unwrap().report(), "plain\\u{1b}words");
         finished.stderr.clear();
-        assert_eq!(
-            finished.refusal().unwrap().report(),
-            "launcher ended with exit code 50"
-        );
+        assert_eq!(finished.refusal().unwrap().report(), "launcher ended with exit code 50");
         finished.exit_code = 0;
         assert!(finished.refusal().is_none());
     }

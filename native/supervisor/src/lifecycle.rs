@@ -119,9 +119,7 @@ impl Containers {
         };
         let named = ContainerId::parse(&format!("{port}-{worker}")).ok();
         let recorded = self.record_of(worker).map(|record| record.container_id);
-        let mut containers = self
-            .hierarchies
-            .containers_of(&self.settings.cgroup_parent, worker);
+        let mut containers = self.hierarchies.containers_of(&self.settings.cgroup_parent, worker);
         containers.extend(named.into_iter().chain(recorded));
         let keep = self.settings.layers_to_keep.to_string();
         for container in containers {

@@ -35,11 +35,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(hierarchies: Arc<Hierarchies>, parent: CgroupPath) -> Self {
-        Self {
-            hierarchies,
-            parent,
-            open: Mutex::default(),
-        }
+        Self { hierarchies, parent, open: Mutex::default() }
     }
 
     /// A worker's working set in bytes; 0 when its cgroup does not exist (any more).
@@ -162,11 +158,7 @@ impl MemoryFiles {
         let Some(stat) = OpenFile::open(directory.join("memory.stat"))? else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            version,
-            usage,
-            stat,
-        }))
+        Ok(Some(Self { version, usage, stat }))
     }
 
     fn working_set(&self) -> Result<u64, SupervisorError> {
@@ -204,10 +196,7 @@ impl OpenFile {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(SupervisorError::Cgroup {
-                        path: self.path.clone(),
-                        source,
-                    });
+                    return Err(SupervisorError::Cgroup { path: self.path.clone(), source });
                 }
             };
             text.extend_from_slice(piece.get(..read).unwrap_or_default());
@@ -228,16 +217,11 @@ fn ancestors(cgroup: &CgroupPath) -> Vec<CgroupPath> {
 }
 
 fn available_bytes(path: &Path) -> Result<u64, SupervisorError> {
-    let text = fs::read_to_string(path).map_err(|source| SupervisorError::Cgroup {
-        path: path.to_owned(),
-        source,
-    })?;
-    available_kib(&text)
-        .map(|kib| kib.saturating_mul(1024))
-        .ok_or_else(|| SupervisorError::CgroupValue {
-            what: "the free memory",
-            path: path.to_owned(),
-        })
+    let text = fs::read_to_string(path)
+        .map_err(|source| SupervisorError::Cgroup { path: path.to_owned(), source })?;
+    available_kib(&text).map(|kib| kib.saturating_mul(1024)).ok_or_else(|| {
+        SupervisorError::CgroupValue { what: "the free memory", path: path.to_owned() }
+    })
 }
 
 /// The kernel's own estimate, which counts what it can drop and leaves out what it cannot (such
@@ -245,11 +229,7 @@ fn available_bytes(path: &Path) -> Result<u64, SupervisorError> {
 fn available_kib(meminfo: &str) -> Option<u64> {
     field(meminfo, "MemAvailable:").or_else(|| {
         let part = |name| field(meminfo, name);
-        Some(
-            part("MemFree:")?
-                .saturating_add(part("Buffers:")?)
-                .saturating_add(part("Cached:")?),
-        )
+        Some(part("MemFree:")?.saturating_add(part("Buffers:")?).saturating_add(part("Cached:")?))
     })
 }
 
@@ -261,12 +241,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 fn number(text: &str, what: &'static str, path: &Path) -> Result<u64, SupervisorError> {
-    text.trim()
-        .parse()
-        .map_err(|_| SupervisorError::CgroupValue {
-            what,
-            path: path.to_owned(),
-        })
+    text.trim().parse().map_err(|_| SupervisorError::CgroupValue { what, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -297,26 +272,17 @@ mod tests {
             let parent = CgroupPath::parse("/storm").unwrap();
             let meter = Meter::new(Arc::new(hierarchies(mountinfo, root.path())), parent);
             let worker = WorkerId::parse(UUID).unwrap();
-            Self {
-                root,
-                meter,
-                worker,
-                cgroup,
-            }
+            Self { root, meter, worker, cgroup }
         }
 
         fn usage(&self) -> Result<u64, SupervisorError> {
-            self.meter
-                .working_set(&self.worker, || Some(self.cgroup.clone()))
+            self.meter.working_set(&self.worker, || Some(self.cgroup.clone()))
         }
     }
 
     #[test]
     fn working_set_on_v1_and_v2() {
-        let v1 = [
-            ("memory.usage_in_bytes", "1000\n"),
-            ("memory.stat", STAT_V1),
-        ];
+        let v1 = [("memory.usage_in_bytes", "1000\n"), ("memory.stat", STAT_V1)];
         let v2 = [("memory.current", "1000\n"), ("memory.stat", STAT_V2)];
         assert_eq!(Node::new(HYBRID, "memory", &v1).usage().unwrap(), 600);
         assert_eq!(Node::new(V2, ".", &v2).usage().unwrap(), 600);
@@ -336,9 +302,7 @@ mod tests {
         assert_eq!(node.usage().unwrap(), 600);
         let path = node.root.path().join(node.cgroup.relative());
         fs::write(path.join("memory.current"), "2000\n").unwrap();
-        let again = node
-            .meter
-            .working_set(&node.worker, || panic!("asked again"));
+        let again = node.meter.working_set(&node.worker, || panic!("asked again"));
         assert_eq!(again.unwrap(), 1600);
         node.meter.forget(&node.worker);
         assert_eq!(node.meter.working_set(&node.worker, || None).unwrap(), 0);

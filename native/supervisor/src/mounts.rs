@@ -44,26 +44,16 @@ pub(crate) fn plan(settings: &Settings, worker: &Worker) -> Vec<PlannedMount> {
     for path in &settings.readwrite_binds {
         mounts.add_same(path, false, readwrite);
     }
-    for path in HOST_FILES
-        .iter()
-        .filter_map(|path| HostPath::parse(path).ok())
-    {
+    for path in HOST_FILES.iter().filter_map(|path| HostPath::parse(path).ok()) {
         mounts.add_same(&path, true, WantedBy::Storm);
     }
     mounts.add_same(&settings.nscd_dir, true, WantedBy::Storm);
-    for path in [
-        &worker.storm_home,
-        &settings.cgroup_root,
-        &settings.supervisor_local_dir,
-    ] {
+    for path in [&worker.storm_home, &settings.cgroup_root, &settings.supervisor_local_dir] {
         mounts.add_same(path, true, WantedBy::Worker);
     }
-    for path in [
-        &worker.directory,
-        &worker.artifacts_root,
-        &worker.user_file,
-        &worker.shared_by_topology,
-    ] {
+    for path in
+        [&worker.directory, &worker.artifacts_root, &worker.user_file, &worker.shared_by_topology]
+    {
         mounts.add_same(path, false, WantedBy::Worker);
     }
     if let Ok(tmp) = HostPath::parse(TMP) {
@@ -87,16 +77,11 @@ impl Plan {
         read_only: bool,
         wanted_by: WantedBy,
     ) {
-        let bind = BindMount {
-            destination,
-            source: source.clone(),
-            read_only,
-        };
+        let bind = BindMount { destination, source: source.clone(), read_only };
         if self.0.iter().any(|planned| planned.bind == bind) {
             return;
         }
-        self.0
-            .retain(|planned| planned.bind.destination != bind.destination);
+        self.0.retain(|planned| planned.bind.destination != bind.destination);
         self.0.push(PlannedMount { bind, wanted_by });
     }
 }
@@ -125,10 +110,7 @@ pub(crate) fn existing(
             WantedBy::Operator(key) => Some(key),
             WantedBy::Worker => None,
         };
-        return Err(SupervisorError::MountSource {
-            path: bind.source.to_string(),
-            key,
-        });
+        return Err(SupervisorError::MountSource { path: bind.source.to_string(), key });
     }
     Ok((mounts, skipped))
 }
@@ -142,10 +124,7 @@ mod tests {
     use crate::request::tests::worker;
 
     fn destinations(mounts: &[PlannedMount]) -> Vec<&str> {
-        mounts
-            .iter()
-            .map(|planned| planned.bind.destination.as_str())
-            .collect()
+        mounts.iter().map(|planned| planned.bind.destination.as_str()).collect()
     }
 
     #[test]
@@ -196,10 +175,7 @@ mod tests {
         let found = destinations(&planned);
         // The same mount twice stays where it was first.
         assert_eq!(found[0], "/home/y/lib64/storm");
-        assert_eq!(
-            found[1..4],
-            ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"]
-        );
+        assert_eq!(found[1..4], ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"]);
         assert!(planned[3].bind.read_only);
         assert_eq!(found.iter().filter(|path| **path == "/tmp").count(), 1);
     }
@@ -209,9 +185,7 @@ mod tests {
         let settings = settings(json!({keys::READONLY_BINDS: ["/etc/krb5.conf"]}));
         let worker = worker();
         let missing = |path: &'static str| {
-            existing(plan(&settings, &worker), move |source| {
-                source.as_str() == path
-            })
+            existing(plan(&settings, &worker), move |source| source.as_str() == path)
         };
         let (mounts, skipped) = missing("/var/run/nscd").unwrap();
         assert_eq!(skipped, [HostPath::parse("/var/run/nscd").unwrap()]);

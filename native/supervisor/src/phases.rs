@@ -60,10 +60,7 @@ mod tests {
     fn steps_are_measured_and_the_launchers_are_added() {
         let mut phases = Phases::default();
         assert_eq!(phases.measure("resolve", || 7), 7);
-        phases.extend(&[Phase {
-            name: "layers".to_owned(),
-            micros: 12_034,
-        }]);
+        phases.extend(&[Phase { name: "layers".to_owned(), micros: 12_034 }]);
         let text = phases.to_string();
         assert!(text.starts_with("resolve "), "{text}");
         assert!(text.ends_with(", launcher.layers 12.034 ms"), "{text}");

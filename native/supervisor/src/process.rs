@@ -46,9 +46,7 @@ fn is_in(pid: u32, cgroup: &CgroupPath) -> bool {
 /// root, such as `/../storm/6700-…`.
 fn mentions(text: &str, cgroup: &CgroupPath) -> bool {
     let path = |line| str::splitn(line, 3, ':').nth(2);
-    text.lines()
-        .filter_map(path)
-        .any(|path| path.ends_with(cgroup.as_str()))
+    text.lines().filter_map(path).any(|path| path.ends_with(cgroup.as_str()))
 }
 
 /// Checks that this kernel and its `/proc` tell what this module asks for: without it, living
@@ -74,13 +72,10 @@ pub(crate) fn is_first_of_namespace(pid: u32) -> bool {
 }
 
 fn first_of_namespace(status: &str) -> bool {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))
-        .is_some_and(|pids| {
-            let pids: Vec<&str> = pids.split_whitespace().collect();
-            pids.len() > 1 && pids.last() == Some(&"1")
-        })
+    status.lines().find_map(|line| line.strip_prefix("NSpid:")).is_some_and(|pids| {
+        let pids: Vec<&str> = pids.split_whitespace().collect();
+        pids.len() > 1 && pids.last() == Some(&"1")
+    })
 }
 
 #[cfg(test)]
@@ -99,10 +94,7 @@ pub(crate) mod tests {
     fn a_process_is_known_by_pid_and_start_time() {
         let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
         let record = record_of(&child);
-        let reused = ProcessRecord {
-            start_time: record.start_time - 1,
-            ..record
-        };
+        let reused = ProcessRecord { start_time: record.start_time - 1, ..record };
         assert!(is_alive(record));
         assert!(open(record, None).is_some());
         assert!(!is_alive(reused));

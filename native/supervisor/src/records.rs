@@ -101,10 +101,7 @@ impl Records {
             return Ok(None);
         };
         let file = self.open_record(&directory, &name)?;
-        Ok(file.map(|file| ExitFile {
-            file,
-            path: self.directory.join(name),
-        }))
+        Ok(file.map(|file| ExitFile { file, path: self.directory.join(name) }))
     }
 
     /// The containers that have a record, whoever's it is.
@@ -112,9 +109,7 @@ impl Records {
         let Some(directory) = self.open()? else {
             return Ok(Vec::new());
         };
-        let names = directory
-            .names()
-            .map_err(|source| self.unreadable("", source))?;
+        let names = directory.names().map_err(|source| self.unreadable("", source))?;
         Ok(names
             .iter()
             .filter_map(|name| ContainerId::parse(name.strip_suffix(LAUNCH)?).ok())
@@ -158,10 +153,7 @@ impl Records {
         }
         parse(&bytes)
             .map(Some)
-            .map_err(|source| SupervisorError::Record {
-                path: self.directory.join(name),
-                source,
-            })
+            .map_err(|source| SupervisorError::Record { path: self.directory.join(name), source })
     }
 
     fn is_own(&self, record: &LaunchRecord) -> bool {
@@ -170,10 +162,7 @@ impl Records {
     }
 
     fn unreadable(&self, name: &str, source: io::Error) -> SupervisorError {
-        SupervisorError::ReadRecord {
-            path: self.directory.join(name),
-            source,
-        }
+        SupervisorError::ReadRecord { path: self.directory.join(name), source }
     }
 }
 
@@ -191,23 +180,17 @@ impl ExitFile {
         /// Far more than an exit record has.
         const EXIT_BYTES: usize = 16 * 1024;
         let mut bytes = vec![0_u8; EXIT_BYTES];
-        let read =
-            self.file
-                .read_at(&mut bytes, 0)
-                .map_err(|source| SupervisorError::ReadRecord {
-                    path: self.path.clone(),
-                    source,
-                })?;
+        let read = self
+            .file
+            .read_at(&mut bytes, 0)
+            .map_err(|source| SupervisorError::ReadRecord { path: self.path.clone(), source })?;
         bytes.truncate(read);
         if bytes.is_empty() {
             return Ok(None);
         }
         ExitRecord::parse(&bytes)
             .map(Some)
-            .map_err(|source| SupervisorError::Record {
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(|source| SupervisorError::Record { path: self.path.clone(), source })
     }
 }
 
@@ -228,11 +211,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn records(&self) -> Records {
-            Records::new(
-                self.0.path(),
-                1000,
-                &HostPath::parse("/srv/workers").unwrap(),
-            )
+            Records::new(self.0.path(), 1000, &HostPath::parse("/srv/workers").unwrap())
         }
 
         pub(crate) fn write(&self, name: &str, text: &str) {

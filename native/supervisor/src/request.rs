@@ -41,10 +41,7 @@ pub(crate) fn compose(
         container_id: worker.container.clone(),
         pid_file: pid_file
             .try_into()
-            .map_err(|source| SupervisorError::Name {
-                what: "pid file",
-                source,
-            })?,
+            .map_err(|source| SupervisorError::Name { what: "pid file", source })?,
         container_script_path: worker.script.clone(),
         layers: image
             .layers

@@ -37,10 +37,7 @@ impl Reservation {
             memory_bytes: memory
                 .filter(|memory| *memory > 0)
                 .map(|memory| memory.saturating_mul(MIB)),
-            zone: document
-                .numa_id
-                .as_deref()
-                .and_then(|id| zone(settings, id)),
+            zone: document.numa_id.as_deref().and_then(|id| zone(settings, id)),
         }
     }
 
@@ -50,18 +47,10 @@ impl Reservation {
     pub(crate) fn resources(&self) -> Option<Resources> {
         let cpu = self.quota.map(|quota| {
             let (cpus, mems) = self.zone.clone().unzip();
-            Cpu {
-                quota: Some(quota),
-                period: Some(PERIOD_MICROS),
-                cpus,
-                mems,
-                ..Cpu::default()
-            }
+            Cpu { quota: Some(quota), period: Some(PERIOD_MICROS), cpus, mems, ..Cpu::default() }
         });
-        let memory = self.memory_bytes.map(|bytes| Memory {
-            limit: Some(bytes),
-            ..Memory::default()
-        });
+        let memory =
+            self.memory_bytes.map(|bytes| Memory { limit: Some(bytes), ..Memory::default() });
         (cpu.is_some() || memory.is_some()).then(|| Resources {
             cpu,
             memory,

@@ -103,26 +103,15 @@ impl Watch {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(kernel)?;
         let mark = epoll::EventData::new_u64(WAKE);
         epoll::add(&epoll, &wake, mark, epoll::EventFlags::IN).map_err(kernel)?;
-        let shared = Arc::new(Shared {
-            epoll,
-            wake,
-            state: Mutex::default(),
-            events,
-        });
+        let shared = Arc::new(Shared { epoll, wake, state: Mutex::default(), events });
         let thread = std::thread::Builder::new()
             .name("storm-oci-watch".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
                 move || shared.run()
             })
-            .map_err(|source| SupervisorError::Kernel {
-                what: "start the watch thread",
-                source,
-            })?;
-        Ok(Self {
-            shared,
-            thread: Mutex::new(Some(thread)),
-        })
+            .map_err(|source| SupervisorError::Kernel { what: "start the watch thread", source })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Watches a container from now on. One that has ended already is reported at once.
@@ -142,10 +131,8 @@ impl Watch {
             requested: false,
             deadline: None,
         };
-        let watching = entry
-            .init
-            .as_ref()
-            .is_some_and(|init| self.shared.watch(init, mark(number, 0)));
+        let watching =
+            entry.init.as_ref().is_some_and(|init| self.shared.watch(init, mark(number, 0)));
         state.containers.insert(number, entry);
         if !watching {
             self.shared.container_ended(&mut state, number);
@@ -167,11 +154,7 @@ impl Watch {
     pub(crate) fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.wake();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The thread never waits for anything but epoll; if it panicked, there is nothing to end.
         if let Some(Err(_)) = thread.map(JoinHandle::join) {
             error!(target: "storm_oci.watch", "the watch thread had panicked");
@@ -193,9 +176,7 @@ impl Shared {
     fn run(&self) {
         let mut ready = Vec::with_capacity(64);
         loop {
-            let timeout = self
-                .next_deadline()
-                .and_then(|left| Timespec::try_from(left).ok());
+            let timeout = self.next_deadline().and_then(|left| Timespec::try_from(left).ok());
             match epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
@@ -294,11 +275,7 @@ impl Shared {
 
     fn next_deadline(&self) -> Option<Duration> {
         let state = self.lock();
-        let earliest = state
-            .containers
-            .values()
-            .filter_map(|entry| entry.deadline)
-            .min()?;
+        let earliest = state.containers.values().filter_map(|entry| entry.deadline).min()?;
         Some(earliest.saturating_duration_since(Instant::now()))
     }
 

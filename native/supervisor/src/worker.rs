@@ -30,10 +30,8 @@ impl Worker {
     /// Parses what a launch names.
     pub(crate) fn parse(document: &LaunchDocument) -> Result<Self, SupervisorError> {
         let user = AccountName::parse(&document.user).map_err(SupervisorError::User)?;
-        let id = WorkerId::parse(&document.worker_id).map_err(|source| SupervisorError::Name {
-            what: "worker",
-            source,
-        })?;
+        let id = WorkerId::parse(&document.worker_id)
+            .map_err(|source| SupervisorError::Name { what: "worker", source })?;
         let port = u16::try_from(document.port)
             .ok()
             .and_then(NonZeroU16::new)

@@ -31,13 +31,8 @@ pub(crate) fn write_request(
     request: &LaunchRequest,
 ) -> Result<HostPath, SupervisorError> {
     let path = format!("{}/{REQUEST}", worker.directory);
-    let failed = |source| SupervisorError::Write {
-        path: path.clone().into(),
-        source,
-    };
-    let json = request
-        .to_json()
-        .map_err(|error| failed(io::Error::other(error)))?;
+    let failed = |source| SupervisorError::Write { path: path.clone().into(), source };
+    let json = request.to_json().map_err(|error| failed(io::Error::other(error)))?;
     if json.len() > MAX_REQUEST_BYTES {
         // The launcher would not read it.
         return Err(SupervisorError::Request(RequestError::TooLarge {
@@ -49,12 +44,7 @@ pub(crate) fn write_request(
         .and_then(|directory| directory.replace(REQUEST, REQUEST_MODE))
         .and_then(|mut file| file.write_all(&json))
         .map_err(failed)?;
-    path.clone()
-        .try_into()
-        .map_err(|source| SupervisorError::Name {
-            what: "request",
-            source,
-        })
+    path.clone().try_into().map_err(|source| SupervisorError::Name { what: "request", source })
 }
 
 /// Writes `runc-<container id>.yaml` into the artifacts, so that people can tell which image a
@@ -93,11 +83,7 @@ fn yaml(text: &str) -> String {
         && text.bytes().all(plain)
         && !text.ends_with(':')
         && !is_keyword(text);
-    if safe {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
-    }
+    if safe { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
 /// What YAML reads as something else than text.

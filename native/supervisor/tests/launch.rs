@@ -1,10 +1,6 @@
 //! Launches with a recorder in the place of the launcher: what is asked of it, and what becomes of
 //! its answers.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod node;
 
@@ -51,25 +47,13 @@ fn a_launch_leaves_request_outcome_note_and_exit() {
         .iter()
         .map(|phase| phase["name"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        phases,
-        [
-            "resolve",
-            "localize",
-            "request",
-            "launcher",
-            "launcher.layers"
-        ]
-    );
+    assert_eq!(phases, ["resolve", "localize", "request", "launcher", "launcher.layers"]);
 
     let directory = format!("local/workers/{WORKER}");
     let request = fs::read(node.path(&format!("{directory}/oci-config.json"))).unwrap();
     let request: Value = serde_json::from_slice(&request).unwrap();
     assert_eq!(request["reapLayerKeepCount"], 7);
-    assert_eq!(
-        request["ociRuntimeConfig"]["process"]["env"],
-        json!(["A=image", "B=topology"])
-    );
+    assert_eq!(request["ociRuntimeConfig"]["process"]["env"], json!(["A=image", "B=topology"]));
     assert_eq!(node.mode(&format!("{directory}/oci-config.json")), 0o600);
     let contents: Vec<String> = request["layers"]
         .as_array()
@@ -80,19 +64,13 @@ fn a_launch_leaves_request_outcome_note_and_exit() {
     assert_eq!(contents, ["squashfs of base", "squashfs of java"]);
     let note = node.path(&format!("{directory}/artifacts/runc-{CONTAINER}.yaml"));
     let note = fs::read_to_string(note).unwrap();
-    assert!(
-        note.starts_with(&format!("imageName: {TAG}\nmanifest: ")),
-        "{note}"
-    );
+    assert!(note.starts_with(&format!("imageName: {TAG}\nmanifest: ")), "{note}");
 
     // Its pid 1 is not there (any more), so it has ended.
     let event = supervisor.event();
     assert_eq!(event["type"], "exit");
     assert_eq!(event["containerId"], CONTAINER);
-    assert_eq!(
-        (&event["exitCode"], &event["shellCode"]),
-        (&json!(7), &json!(7))
-    );
+    assert_eq!((&event["exitCode"], &event["shellCode"]), (&json!(7), &json!(7)));
     assert_eq!(event["launchFailed"], false);
     assert!(supervisor.is_quiet());
 }
@@ -133,31 +111,11 @@ fn bad_names_cost_one_worker() {
     let node = Node::new();
     let set = |key: &'static str, value: Value| move |document: &mut Value| document[key] = value;
     fails(&node, set("user", json!("a b")), "USER", "account name");
-    fails(
-        &node,
-        set("workerId", json!("../x")),
-        "ARGUMENT",
-        "worker id",
-    );
+    fails(&node, set("workerId", json!("../x")), "ARGUMENT", "worker id");
     fails(&node, set("port", json!(0)), "ARGUMENT", "port 0");
-    fails(
-        &node,
-        set("workerTmp", json!("tmp")),
-        "ARGUMENT",
-        "temporary directory",
-    );
-    fails(
-        &node,
-        set("environment", json!({"A": "\u{0}"})),
-        "LAUNCH",
-        "NUL",
-    );
-    fails(
-        &node,
-        set("workerDir", json!("/no/such")),
-        "MOUNT",
-        "/no/such",
-    );
+    fails(&node, set("workerTmp", json!("tmp")), "ARGUMENT", "temporary directory");
+    fails(&node, set("environment", json!({"A": "\u{0}"})), "LAUNCH", "NUL");
+    fails(&node, set("workerDir", json!("/no/such")), "MOUNT", "/no/such");
 }
 
 #[test]
@@ -248,11 +206,7 @@ fn a_refused_layer_without_a_name_is_any_that_no_container_runs_on() {
 #[test]
 fn a_launcher_that_leaves_no_record_is_not_believed() {
     let node = Node::new();
-    fs::write(
-        node.path(&format!("records-to-be/{CONTAINER}.exit.json")),
-        "",
-    )
-    .unwrap();
+    fs::write(node.path(&format!("records-to-be/{CONTAINER}.exit.json")), "").unwrap();
     fails(&node, |_| (), "RECORD", "left no record");
 }
 
@@ -283,9 +237,8 @@ fn custom_plugins_hand_over_paths() {
 fn many_workers_at_once() {
     let node = Node::new();
     let supervisor = node.prepare();
-    let workers: Vec<String> = (0..8)
-        .map(|number| format!("{number}a23ca4b-6062-4d08-8ac3-b09e7d35e7cb"))
-        .collect();
+    let workers: Vec<String> =
+        (0..8).map(|number| format!("{number}a23ca4b-6062-4d08-8ac3-b09e7d35e7cb")).collect();
     for worker in &workers {
         node.add_worker(worker);
         node.let_launch_succeed(worker);

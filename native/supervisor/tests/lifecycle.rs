@@ -47,10 +47,7 @@ fn prepare_sweeps_its_own_workers() {
     let _supervisor = node.prepare();
     let calls = node.calls("sweep-oci-containers");
     assert_eq!(calls.len(), 1);
-    assert_eq!(
-        calls[0].arguments[1..],
-        ["sweep-oci-containers", &node.text("local/workers")]
-    );
+    assert_eq!(calls[0].arguments[1..], ["sweep-oci-containers", &node.text("local/workers")]);
     assert_eq!(calls[0].environment, "");
 }
 
@@ -125,32 +122,19 @@ fn kill_signals_the_recorded_process() {
     let mut init = Init::start();
     write_record(&node, init.identity());
     let supervisor = node.prepare();
-    supervisor
-        .containers
-        .kill("stormtest", WORKER, false)
-        .unwrap();
-    supervisor
-        .containers
-        .kill("stormtest", WORKER, true)
-        .unwrap();
+    supervisor.containers.kill("stormtest", WORKER, false).unwrap();
+    supervisor.containers.kill("stormtest", WORKER, true).unwrap();
     let pid = init.0.id().to_string();
     let calls = node.calls("signal");
     assert_eq!(calls.len(), 2);
     assert_eq!(calls[0].arguments, ["stormtest", "signal", &pid, "15"]);
     assert_eq!(calls[1].arguments, ["stormtest", "signal", &pid, "9"]);
     init.kill();
-    while !supervisor
-        .containers
-        .all_processes_dead("stormtest", WORKER)
-        .unwrap()
-    {
+    while !supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap() {
         std::thread::yield_now();
     }
     // Neither the dead, nor the unknown, nor an account that is none.
-    supervisor
-        .containers
-        .kill("stormtest", WORKER, false)
-        .unwrap();
+    supervisor.containers.kill("stormtest", WORKER, false).unwrap();
     let unknown = "00000000-6062-4d08-8ac3-b09e7d35e7cb";
     for (user, worker) in [("stormtest", unknown), ("stormtest", "x"), ("-u", WORKER)] {
         supervisor.containers.kill(user, worker, true).unwrap();
@@ -166,10 +150,7 @@ fn a_signal_that_fails_is_no_error() {
     let supervisor = node.prepare();
     for code in ["9", "8", "22"] {
         node.answer("signal", "code", code);
-        supervisor
-            .containers
-            .kill("stormtest", WORKER, false)
-            .unwrap();
+        supervisor.containers.kill("stormtest", WORKER, false).unwrap();
     }
 }
 
@@ -177,12 +158,8 @@ fn a_signal_that_fails_is_no_error() {
 fn dead_or_alive() {
     let node = Node::new();
     let supervisor = node.prepare();
-    let dead = |worker: &str| {
-        supervisor
-            .containers
-            .all_processes_dead("stormtest", worker)
-            .unwrap()
-    };
+    let dead =
+        |worker: &str| supervisor.containers.all_processes_dead("stormtest", worker).unwrap();
     assert!(dead(WORKER));
     assert!(dead("not-a-worker"));
     let mut init = Init::start();
@@ -203,23 +180,14 @@ fn dead_or_alive() {
 fn cleanup_reaps_by_port_or_by_record() {
     let node = Node::new();
     let supervisor = node.prepare();
-    let cleanup = |port| {
-        supervisor
-            .containers
-            .cleanup("stormtest", WORKER, port)
-            .unwrap()
-    };
+    let cleanup = |port| supervisor.containers.cleanup("stormtest", WORKER, port).unwrap();
     let reaped = || {
         let calls = node.calls("reap-oci-container");
-        calls
-            .last()
-            .map(|call| (calls.len(), call.arguments.clone()))
+        calls.last().map(|call| (calls.len(), call.arguments.clone()))
     };
     cleanup(-1);
     assert_eq!(reaped(), None);
-    let arguments = ["stormtest", "reap-oci-container", CONTAINER, "7"]
-        .map(str::to_owned)
-        .to_vec();
+    let arguments = ["stormtest", "reap-oci-container", CONTAINER, "7"].map(str::to_owned).to_vec();
     cleanup(6700);
     assert_eq!(reaped(), Some((1, arguments.clone())));
     write_record(&node, node::GONE);
@@ -229,10 +197,7 @@ fn cleanup_reaps_by_port_or_by_record() {
     cleanup(6700);
     assert_eq!(reaped(), Some((3, arguments)));
     supervisor.containers.cleanup("-u", WORKER, 6700).unwrap();
-    supervisor
-        .containers
-        .cleanup("stormtest", "x", 6700)
-        .unwrap();
+    supervisor.containers.cleanup("stormtest", "x", 6700).unwrap();
     assert_eq!(reaped().unwrap().0, 3);
 }
 
@@ -255,10 +220,7 @@ fn reservations_are_for_the_next_launch_of_their_worker() {
     supervisor.containers.release(WORKER);
     assert_eq!(quota(), json!(null));
     supervisor.containers.reserve(&reserve.to_string()).unwrap();
-    supervisor
-        .containers
-        .cleanup("stormtest", WORKER, -1)
-        .unwrap();
+    supervisor.containers.cleanup("stormtest", WORKER, -1).unwrap();
     assert_eq!(quota(), json!(null));
     assert!(supervisor.containers.reserve("{}").is_err());
 }
@@ -267,13 +229,7 @@ fn reservations_are_for_the_next_launch_of_their_worker() {
 fn memory_figures_of_this_host() {
     let node = Node::new();
     let supervisor = node.prepare();
-    assert_eq!(
-        supervisor
-            .containers
-            .memory_usage("stormtest", WORKER)
-            .unwrap(),
-        0
-    );
+    assert_eq!(supervisor.containers.memory_usage("stormtest", WORKER).unwrap(), 0);
     assert!(supervisor.containers.system_free_memory_mb().unwrap() > 0);
 }
 
@@ -292,10 +248,5 @@ fn closing_wakes_the_reader_and_leaves_the_rest() {
         scope.spawn(|| assert_eq!(supervisor.containers.next_event(), None));
         supervisor.containers.close();
     });
-    assert!(
-        supervisor
-            .containers
-            .all_processes_dead("stormtest", WORKER)
-            .unwrap()
-    );
+    assert!(supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap());
 }

@@ -1,10 +1,6 @@
 //! Containers as the kernel shows them: real cgroups and pid namespaces. Needs root, and fails
 //! without.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod node;
 
@@ -37,16 +33,11 @@ impl Container {
         let mut join = String::new();
         for directory in &directories {
             fs::create_dir_all(directory).unwrap();
-            join.push_str(&format!(
-                "echo $$ > {}/cgroup.procs && ",
-                directory.display()
-            ));
+            join.push_str(&format!("echo $$ > {}/cgroup.procs && ", directory.display()));
         }
         let unshare = Command::new("sh")
             .arg("-c")
-            .arg(format!(
-                "{join}exec unshare --pid --fork --kill-child sleep 60"
-            ))
+            .arg(format!("{join}exec unshare --pid --fork --kill-child sleep 60"))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -60,12 +51,7 @@ impl Container {
                 })
                 .map(|pid| pid.parse().unwrap())
         });
-        Self {
-            parent,
-            directories,
-            unshare,
-            init,
-        }
+        Self { parent, directories, unshare, init }
     }
 
     fn prepare_document(&self, node: &Node) -> Value {
@@ -91,9 +77,7 @@ impl Container {
     }
 
     fn end(&mut self) {
-        let status = Command::new("kill")
-            .args(["-9", &self.init.to_string()])
-            .status();
+        let status = Command::new("kill").args(["-9", &self.init.to_string()]).status();
         assert!(status.unwrap().success());
         self.unshare.wait().unwrap();
     }
@@ -144,17 +128,9 @@ fn privileged_a_container_without_record_is_found_by_its_cgroup() {
     let init = container.init.to_string();
     let signals = node.calls("signal");
     assert_eq!(signals.len(), 1);
-    assert_eq!(
-        signals.first().unwrap().arguments,
-        ["stormtest", "signal", &init, "15"]
-    );
+    assert_eq!(signals.first().unwrap().arguments, ["stormtest", "signal", &init, "15"]);
     container.end();
-    wait_for(|| {
-        containers
-            .all_processes_dead("stormtest", WORKER)
-            .unwrap()
-            .then_some(())
-    });
+    wait_for(|| containers.all_processes_dead("stormtest", WORKER).unwrap().then_some(()));
     containers.cleanup("stormtest", WORKER, -1).unwrap();
     let reaps = node.calls("reap-oci-container");
     assert_eq!(reaps.len(), 1);
@@ -169,22 +145,12 @@ fn privileged_an_adopted_container_is_watched_until_it_ends() {
     let document = container.prepare_document(&node);
     let supervisor = node::Supervisor::start(&document).unwrap();
     assert!(supervisor.is_quiet());
-    assert!(
-        !supervisor
-            .containers
-            .all_processes_dead("stormtest", WORKER)
-            .unwrap()
-    );
+    assert!(!supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap());
     container.end();
     let event = supervisor.event();
     assert_eq!(event["workerId"], WORKER);
     assert_eq!(event["shellCode"], -1, "there was no monitor: {event}");
-    assert!(
-        supervisor
-            .containers
-            .all_processes_dead("stormtest", WORKER)
-            .unwrap()
-    );
+    assert!(supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap());
 }
 
 #[test]
@@ -203,12 +169,7 @@ fn privileged_memory_is_read_from_the_containers_cgroup() {
     let container = Container::start("memory");
     let document = container.prepare_document(&node);
     let supervisor = node::Supervisor::start(&document).unwrap();
-    let usage = || {
-        supervisor
-            .containers
-            .memory_usage("stormtest", WORKER)
-            .unwrap()
-    };
+    let usage = || supervisor.containers.memory_usage("stormtest", WORKER).unwrap();
     let used = usage();
     assert!((1..1 << 30).contains(&used), "{used}");
     assert_eq!(usage() / (1 << 20), used / (1 << 20));

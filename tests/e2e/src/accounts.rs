@@ -41,13 +41,7 @@ fn add(name: &str, options: &[&str], log: &Path) -> Result<Account, E2eError> {
     let mut useradd = Command::new("useradd");
     useradd
         .args(options)
-        .args([
-            "--no-create-home",
-            "--home-dir",
-            "/nonexistent",
-            "--shell",
-            "/usr/sbin/nologin",
-        ])
+        .args(["--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"])
         .arg(name);
     command::run("make an account", &mut useradd, log)?;
     find(name)?
@@ -60,9 +54,7 @@ fn add(name: &str, options: &[&str], log: &Path) -> Result<Account, E2eError> {
 ///
 /// [`E2eError::File`] when the account database cannot be read.
 pub fn find(name: &str) -> Result<Option<Account>, E2eError> {
-    Ok(files::read(Path::new("/etc/passwd"))?
-        .lines()
-        .find_map(|line| parse(line, name)))
+    Ok(files::read(Path::new("/etc/passwd"))?.lines().find_map(|line| parse(line, name)))
 }
 
 fn parse(line: &str, name: &str) -> Option<Account> {
@@ -70,11 +62,7 @@ fn parse(line: &str, name: &str) -> Option<Account> {
     let found = fields.next().filter(|found| *found == name)?;
     let uid = fields.nth(1)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
-    Some(Account {
-        name: found.to_owned(),
-        uid,
-        gid,
-    })
+    Some(Account { name: found.to_owned(), uid, gid })
 }
 
 /// Removes an account if it is there.
@@ -97,11 +85,7 @@ mod tests {
     #[test]
     fn a_line_of_the_account_database() {
         let line = "soci-demo:x:998:997::/nonexistent:/usr/sbin/nologin";
-        let account = Account {
-            name: "soci-demo".to_owned(),
-            uid: 998,
-            gid: 997,
-        };
+        let account = Account { name: "soci-demo".to_owned(), uid: 998, gid: 997 };
         assert_eq!(parse(line, "soci-demo"), Some(account));
         assert_eq!(parse(line, "soci"), None);
         assert_eq!(parse("soci-demo:x:many:997::/:/", "soci-demo"), None);

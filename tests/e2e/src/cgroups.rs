@@ -30,10 +30,8 @@ pub fn hierarchies() -> Result<Vec<Mount>, E2eError> {
 /// [`E2eError::File`].
 pub fn directories(cgroup: &str) -> Result<Vec<PathBuf>, E2eError> {
     let below = cgroup.trim_start_matches('/');
-    let mut found: Vec<PathBuf> = hierarchies()?
-        .into_iter()
-        .map(|hierarchy| hierarchy.target.join(below))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        hierarchies()?.into_iter().map(|hierarchy| hierarchy.target.join(below)).collect();
     found.retain(|directory| directory.exists());
     Ok(found)
 }
@@ -67,20 +65,15 @@ pub struct Limits {
 ///
 /// [`E2eError::File`] when it is gone.
 pub fn limits(cgroup: &str) -> Result<Limits, E2eError> {
-    let mut limits = Limits {
-        memory_bytes: None,
-        cpu_percent: None,
-    };
+    let mut limits = Limits { memory_bytes: None, cpu_percent: None };
     for directory in directories(cgroup)? {
         for name in ["memory.limit_in_bytes", "memory.max"] {
             if let Some(text) = content(&directory, name)? {
                 limits.memory_bytes = text.trim().parse().ok();
             }
         }
-        let v1 = (
-            content(&directory, "cpu.cfs_quota_us")?,
-            content(&directory, "cpu.cfs_period_us")?,
-        );
+        let v1 =
+            (content(&directory, "cpu.cfs_quota_us")?, content(&directory, "cpu.cfs_period_us")?);
         if let (Some(quota), Some(period)) = v1 {
             limits.cpu_percent = percent(&quota, &period);
         }

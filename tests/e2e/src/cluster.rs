@@ -47,30 +47,14 @@ impl Cluster {
         }
         // Nimbus allows every image, as on a cluster whose nodes are set up differently: so that
         // the supervisor's own check is seen.
-        let open = Settings {
-            allowed_images: vec!["*".to_owned()],
-            ..settings.clone()
-        };
+        let open = Settings { allowed_images: vec!["*".to_owned()], ..settings.clone() };
         files::make_dir(&layout.scratch("nimbus-conf"))?;
         write_conf(layout, &layout.scratch("nimbus-conf"), &ports, &open)?;
         write_conf(layout, &layout.scratch("storm/conf"), &ports, settings)?;
 
-        let zookeeper = daemon(
-            layout,
-            account,
-            "zookeeper",
-            ZOOKEEPER,
-            "storm/conf",
-            ports.zookeeper,
-        )?;
-        let nimbus = daemon(
-            layout,
-            account,
-            "nimbus",
-            NIMBUS,
-            "nimbus-conf",
-            ports.nimbus,
-        )?;
+        let zookeeper =
+            daemon(layout, account, "zookeeper", ZOOKEEPER, "storm/conf", ports.zookeeper)?;
+        let nimbus = daemon(layout, account, "nimbus", NIMBUS, "nimbus-conf", ports.nimbus)?;
         let mut cluster = Self {
             layout: layout.clone(),
             account: account.clone(),
@@ -89,12 +73,7 @@ impl Cluster {
     ///
     /// [`E2eError::File`].
     pub fn configure(&self, settings: &Settings) -> Result<(), E2eError> {
-        write_conf(
-            &self.layout,
-            &self.layout.scratch("storm/conf"),
-            &self.ports,
-            settings,
-        )
+        write_conf(&self.layout, &self.layout.scratch("storm/conf"), &self.ports, settings)
     }
 
     /// Starts the supervisor, when it was stopped.
@@ -168,16 +147,10 @@ fn free_ports() -> Result<Ports, E2eError> {
     let mut choose = |usual: u16| -> Result<u16, E2eError> {
         let listener = TcpListener::bind(("0.0.0.0", usual))
             .or_else(|_| TcpListener::bind(("0.0.0.0", 0)))
-            .map_err(|source| E2eError::Start {
-                program: "a listener".to_owned(),
-                source,
-            })?;
+            .map_err(|source| E2eError::Start { program: "a listener".to_owned(), source })?;
         let port = listener
             .local_addr()
-            .map_err(|source| E2eError::Start {
-                program: "a listener".to_owned(),
-                source,
-            })?
+            .map_err(|source| E2eError::Start { program: "a listener".to_owned(), source })?
             .port();
         held.push(listener);
         Ok(port)
@@ -186,9 +159,7 @@ fn free_ports() -> Result<Ports, E2eError> {
         zookeeper: choose(2181)?,
         nimbus: choose(6627)?,
         supervisor: choose(6628)?,
-        slots: (0..SLOTS)
-            .map(|slot| choose(6700 + slot))
-            .collect::<Result<_, _>>()?,
+        slots: (0..SLOTS).map(|slot| choose(6700 + slot)).collect::<Result<_, _>>()?,
     })
 }
 
@@ -202,13 +173,7 @@ fn daemon(
 ) -> Result<Daemon, E2eError> {
     let mut command = as_account(account);
     command
-        .args([
-            "java",
-            "-server",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ])
+        .args(["java", "-server", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         .args(storm_properties(layout))
         .arg(format!(
             "-Dlog4j.configurationFile={}",
@@ -219,11 +184,7 @@ fn daemon(
         .arg(format!("-Ddaemon.name={name}"))
         .arg(format!("-Dlogfile.name={name}.log"))
         .arg("-cp")
-        .arg(class_path(
-            layout,
-            &["", "lib", "extlib", "extlib-daemon"],
-            conf,
-        ))
+        .arg(class_path(layout, &["", "lib", "extlib", "extlib-daemon"], conf))
         .arg(class);
     let console = layout.log(&format!("{name}-console"));
     let output = std::fs::File::create(&console).map_err(|source| E2eError::File {
@@ -231,19 +192,11 @@ fn daemon(
         path: console,
         source,
     })?;
-    let errors = output.try_clone().map_err(|source| E2eError::Start {
-        program: name.to_owned(),
-        source,
-    })?;
-    command
-        .stdout(Stdio::from(output))
-        .stderr(Stdio::from(errors));
-    Daemon::start(
-        name,
-        &mut command,
-        port,
-        layout.kept(&format!("{name}.log")),
-    )
+    let errors = output
+        .try_clone()
+        .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
+    command.stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+    Daemon::start(name, &mut command, port, layout.kept(&format!("{name}.log")))
 }
 
 /// A command that runs as `account`, with no more environment than it needs: all of the
@@ -274,10 +227,8 @@ pub fn storm_properties(layout: &Layout) -> Vec<String> {
 #[must_use]
 pub fn class_path(layout: &Layout, directories: &[&str], conf: &str) -> String {
     let home = layout.scratch("storm");
-    let mut entries: Vec<String> = directories
-        .iter()
-        .map(|below| home.join(below).join("*").display().to_string())
-        .collect();
+    let mut entries: Vec<String> =
+        directories.iter().map(|below| home.join(below).join("*").display().to_string()).collect();
     entries.push(layout.scratch(conf).display().to_string());
     entries.join(":")
 }

@@ -22,44 +22,29 @@ pub fn run(step: &str, command: &mut Command, log: &Path) -> Result<(), E2eError
         files::make_dir(directory)?;
     }
     let open = || {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(|source| E2eError::File {
-                verb: "write",
-                path: log.to_owned(),
-                source,
-            })
+        OpenOptions::new().create(true).append(true).open(log).map_err(|source| E2eError::File {
+            verb: "write",
+            path: log.to_owned(),
+            source,
+        })
     };
     let mut child = command
         .stdin(Stdio::null())
         .stdout(open()?)
         .stderr(open()?)
         .spawn()
-        .map_err(|source| E2eError::Start {
-            program: program.clone(),
-            source,
-        })?;
+        .map_err(|source| E2eError::Start { program: program.clone(), source })?;
     let began = Instant::now();
     let mut told = began;
     loop {
         let ended = interrupt::poll(PATIENCE, || {
-            child.try_wait().map_err(|source| E2eError::Start {
-                program: program.clone(),
-                source,
-            })
+            child.try_wait().map_err(|source| E2eError::Start { program: program.clone(), source })
         });
         match ended {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => {
                 let (step, log) = (step.to_owned(), log.to_owned());
-                return Err(E2eError::Ended {
-                    step,
-                    program,
-                    status,
-                    log,
-                });
+                return Err(E2eError::Ended { step, program, status, log });
             }
             Ok(None) => {}
             Err(error) => {
@@ -90,10 +75,7 @@ pub fn output(command: &mut Command) -> Result<String, E2eError> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| E2eError::Start {
-            program: program.clone(),
-            source,
-        })?;
+        .map_err(|source| E2eError::Start { program: program.clone(), source })?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

@@ -30,31 +30,17 @@ impl Container {
         let claim = || format!("{topology} runs in one container");
         let workers = topology::workers(layout, topology)?;
         let [worker] = workers.as_slice() else {
-            return Err(E2eError::unconfirmed(
-                claim(),
-                format!("{} workers", workers.len()),
-            ));
+            return Err(E2eError::unconfirmed(claim(), format!("{} workers", workers.len())));
         };
-        let id = worker
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let id = worker.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for record in records(layout)? {
             if record.container_id.to_string().ends_with(&id)
                 && let Some(init) = record.init
             {
-                return Ok(Self {
-                    record,
-                    init: init.pid,
-                    worker: worker.clone(),
-                });
+                return Ok(Self { record, init: init.pid, worker: worker.clone() });
             }
         }
-        Err(E2eError::unconfirmed(
-            claim(),
-            format!("no record of worker {id}"),
-        ))
+        Err(E2eError::unconfirmed(claim(), format!("no record of worker {id}")))
     }
 
     /// Its id.
@@ -121,19 +107,12 @@ impl Container {
 pub fn records(layout: &Layout) -> Result<Vec<LaunchRecord>, E2eError> {
     let mut records = Vec::new();
     for path in files::list(&layout.run_root.join("records"))? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.ends_with(".json") || name.ends_with(".exit.json") {
             continue;
         }
         let record = LaunchRecord::parse(files::read(&path)?.as_bytes()).map_err(|error| {
-            E2eError::Document {
-                document: path.display().to_string(),
-                reason: error.to_string(),
-            }
+            E2eError::Document { document: path.display().to_string(), reason: error.to_string() }
         })?;
         records.push(record);
     }

@@ -38,10 +38,7 @@ impl Daemon {
         let child = command
             .stdin(Stdio::null())
             .spawn()
-            .map_err(|source| E2eError::Start {
-                program: name.to_owned(),
-                source,
-            })?;
+            .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
         let mut daemon = Self { name, child, log };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let open = interrupt::poll(START_LIMIT, || {
@@ -70,17 +67,15 @@ impl Daemon {
     ///
     /// [`E2eError::DaemonEnded`].
     pub fn check(&mut self) -> Result<(), E2eError> {
-        let ended = self.child.try_wait().map_err(|source| E2eError::Start {
-            program: self.name.to_owned(),
-            source,
-        })?;
+        let ended = self
+            .child
+            .try_wait()
+            .map_err(|source| E2eError::Start { program: self.name.to_owned(), source })?;
         match ended {
             None => Ok(()),
-            Some(status) => Err(E2eError::DaemonEnded {
-                daemon: self.name,
-                status,
-                log: self.log.clone(),
-            }),
+            Some(status) => {
+                Err(E2eError::DaemonEnded { daemon: self.name, status, log: self.log.clone() })
+            }
         }
     }
 

@@ -102,9 +102,6 @@ impl E2eError {
     /// A check that failed.
     #[must_use]
     pub fn unconfirmed(claim: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Unconfirmed {
-            claim: claim.into(),
-            found: found.into(),
-        }
+        Self::Unconfirmed { claim: claim.into(), found: found.into() }
     }
 }

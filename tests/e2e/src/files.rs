@@ -10,11 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::E2eError;
 
 fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> E2eError + use<'a> {
-    move |source| E2eError::File {
-        verb,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| E2eError::File { verb, path: path.to_owned(), source }
 }
 
 /// The text of a file.

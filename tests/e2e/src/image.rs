@@ -78,9 +78,7 @@ fn debian_layers(layout: &Layout, build: &Path, base: &Path, jdk: &Path) -> Resu
     )?;
     say::line("making the JDK layer: openjdk-17-jdk-headless, with jstack and jmap");
     let mut jdk_recipe = Command::new("unshare");
-    jdk_recipe
-        .args(["--mount", "--propagation", "private", "--"])
-        .arg(recipes.join("jdk.sh"));
+    jdk_recipe.args(["--mount", "--propagation", "private", "--"]).arg(recipes.join("jdk.sh"));
     for name in ["base", "upper", "work", "root"] {
         jdk_recipe.arg(tree(name));
     }
@@ -97,10 +95,7 @@ fn top_layer(layout: &Layout, tree: &Path, base: &Path, top: &Path) -> Result<()
     let opaque = inside(OPAQUE);
     files::make_dir(&opaque)?;
     set_opaque(&opaque)?;
-    files::write(
-        &opaque.join(OPAQUE_ENTRY),
-        "the rest of this directory is hidden\n",
-    )?;
+    files::write(&opaque.join(OPAQUE_ENTRY), "the rest of this directory is hidden\n")?;
     make_whiteout(&inside(WHITEOUT))?;
     files::make_dir(&tree.join("usr/lib"))?;
     files::write(
@@ -116,27 +111,14 @@ fn top_layer(layout: &Layout, tree: &Path, base: &Path, top: &Path) -> Result<()
 }
 
 fn make_whiteout(path: &Path) -> Result<(), E2eError> {
-    mknodat(
-        CWD,
-        path,
-        FileType::CharacterDevice,
-        Mode::empty(),
-        makedev(0, 0),
-    )
-    .map_err(|error| E2eError::File {
-        verb: "make whiteout",
-        path: path.to_owned(),
-        source: error.into(),
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).map_err(|error| {
+        E2eError::File { verb: "make whiteout", path: path.to_owned(), source: error.into() }
     })
 }
 
 fn set_opaque(path: &Path) -> Result<(), E2eError> {
     lsetxattr(path, "trusted.overlay.opaque", b"y", XattrFlags::empty()).map_err(|error| {
-        E2eError::File {
-            verb: "make opaque",
-            path: path.to_owned(),
-            source: error.into(),
-        }
+        E2eError::File { verb: "make opaque", path: path.to_owned(), source: error.into() }
     })
 }
 

@@ -45,10 +45,7 @@ impl ImageStore {
         for directory in ["layers", "config", "manifests"] {
             files::make_dir(&root.join(directory))?;
         }
-        let store = Self {
-            root: root.to_owned(),
-            tag_lines: Vec::new(),
-        };
+        let store = Self { root: root.to_owned(), tag_lines: Vec::new() };
         store.write_tag_map()?;
         Ok(store)
     }
@@ -101,10 +98,7 @@ impl ImageStore {
             None => files::remove(&self.side_file(digest))?,
         }
         files::replace(&self.layer_path(digest), content)?;
-        Ok(Layer {
-            digest: digest.to_owned(),
-            size,
-        })
+        Ok(Layer { digest: digest.to_owned(), size })
     }
 
     fn write_side_file(&self, digest: &str, content: &str, size: u64) -> Result<(), E2eError> {
@@ -120,10 +114,8 @@ impl ImageStore {
     ///
     /// [`E2eError::File`].
     pub fn add_image(&mut self, tags: &[&str], layers: &[Layer]) -> Result<String, E2eError> {
-        let digests: Vec<String> = layers
-            .iter()
-            .map(|layer| format!("sha256:{}", layer.digest))
-            .collect();
+        let digests: Vec<String> =
+            layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -190,11 +182,7 @@ impl ImageStore {
     }
 
     fn write_tag_map(&self) -> Result<(), E2eError> {
-        let lines: String = self
-            .tag_lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let lines: String = self.tag_lines.iter().map(|line| format!("{line}\n")).collect();
         files::replace(
             &self.tag_map(),
             format!("# tag[,tag]:digest of the manifest[#comment]\n{lines}"),

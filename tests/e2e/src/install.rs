@@ -15,11 +15,7 @@ use crate::{E2eError, Layout, command, files};
 /// [`E2eError::Ended`].
 pub fn build(layout: &Layout) -> Result<(), E2eError> {
     let mut make = make(layout, "build");
-    command::run(
-        "build the library, the jar and the launcher",
-        &mut make,
-        &layout.log("build"),
-    )
+    command::run("build the library, the jar and the launcher", &mut make, &layout.log("build"))
 }
 
 /// Installs into the scratch prefix. The launcher's configuration is then the example's.
@@ -28,11 +24,7 @@ pub fn build(layout: &Layout) -> Result<(), E2eError> {
 ///
 /// [`E2eError::Ended`].
 pub fn install(layout: &Layout) -> Result<(), E2eError> {
-    command::run(
-        "install",
-        &mut make(layout, "install"),
-        &layout.log("install"),
-    )
+    command::run("install", &mut make(layout, "install"), &layout.log("install"))
 }
 
 /// What the launcher makes of its configuration: one `key=value` a line.
@@ -41,11 +33,7 @@ pub fn install(layout: &Layout) -> Result<(), E2eError> {
 ///
 /// [`E2eError::Unconfirmed`] when it refuses it.
 pub fn print_config(layout: &Layout, daemon: &Account) -> Result<String, E2eError> {
-    command::output(
-        as_account(daemon)
-            .arg(layout.launcher())
-            .arg("--print-config"),
-    )
+    command::output(as_account(daemon).arg(layout.launcher()).arg("--print-config"))
 }
 
 /// Lets the launcher look at its own installation.
@@ -54,12 +42,7 @@ pub fn print_config(layout: &Layout, daemon: &Account) -> Result<String, E2eErro
 ///
 /// [`E2eError::Unconfirmed`] with the problems it finds.
 pub fn check_setup(layout: &Layout, daemon: &Account) -> Result<(), E2eError> {
-    command::output(
-        as_account(daemon)
-            .arg(layout.launcher())
-            .arg("--checksetup"),
-    )
-    .map(|_| ())
+    command::output(as_account(daemon).arg(layout.launcher()).arg("--checksetup")).map(|_| ())
 }
 
 /// Writes the launcher's configuration: this run's, and `banned` accounts.

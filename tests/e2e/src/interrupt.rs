@@ -23,12 +23,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub fn listen() -> Result<(), E2eError> {
     let flag = NOTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(flag)).map_err(|source| {
-            E2eError::Start {
-                program: "signal handler".to_owned(),
-                source,
-            }
-        })?;
+        signal_hook::flag::register(signal, Arc::clone(flag))
+            .map_err(|source| E2eError::Start { program: "signal handler".to_owned(), source })?;
     }
     Ok(())
 }

@@ -67,10 +67,7 @@ mod tests {
         let mount = Mount::parse(line).unwrap();
         assert_eq!(mount.device, "7:3");
         assert_eq!(mount.target, Path::new("/mnt/a b"));
-        assert_eq!(
-            (mount.kind.as_str(), mount.source.as_str()),
-            ("squashfs", "/dev/loop3")
-        );
+        assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("squashfs", "/dev/loop3"));
         assert!(mount.has("ro") && mount.has("nosuid") && !mount.has("nodev"));
     }
 }

@@ -14,9 +14,7 @@ const LIST: &str = include_str!("../packages.txt");
 ///
 /// [`E2eError::Ended`] when the packages cannot be fetched or installed.
 pub fn ensure(log: &Path) -> Result<(), E2eError> {
-    let missing: Vec<&str> = wanted(LIST)
-        .filter(|package| !is_installed(package))
-        .collect();
+    let missing: Vec<&str> = wanted(LIST).filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         say::line("all needed Debian packages are installed");
         return Ok(());
@@ -24,19 +22,13 @@ pub fn ensure(log: &Path) -> Result<(), E2eError> {
     say::line(format!("installing from Debian: {}", missing.join(" ")));
     command::run("update the package lists", apt().arg("update"), log)?;
     let mut install = apt();
-    install
-        .args(["-y", "--no-install-recommends", "install"])
-        .args(&missing);
+    install.args(["-y", "--no-install-recommends", "install"]).args(&missing);
     command::run("install packages", &mut install, log)
 }
 
 fn wanted(list: &str) -> impl Iterator<Item = &str> {
     list.lines()
-        .map(|line| {
-            line.split_once('#')
-                .map_or(line, |(before, _)| before)
-                .trim()
-        })
+        .map(|line| line.split_once('#').map_or(line, |(before, _)| before).trim())
         .filter(|package| !package.is_empty())
 }
 

@@ -29,18 +29,12 @@ impl Status {
     ///
     /// [`E2eError::File`] when there is no such process.
     pub fn read(pid: u32) -> Result<Self, E2eError> {
-        Ok(Self::parse(&files::read(
-            &Path::new("/proc").join(pid.to_string()).join("status"),
-        )?))
+        Ok(Self::parse(&files::read(&Path::new("/proc").join(pid.to_string()).join("status"))?))
     }
 
     fn parse(text: &str) -> Self {
         let fields = text.lines().filter_map(|line| line.split_once(':'));
-        Self(
-            fields
-                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-                .collect(),
-        )
+        Self(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
     /// A field's value; empty where the kernel does not have it.
@@ -54,9 +48,7 @@ impl Status {
     pub fn only_id(&self, field: &str) -> Option<u32> {
         let mut ids = self.field(field).split_whitespace();
         let first = ids.next()?;
-        ids.all(|id| id == first)
-            .then(|| first.parse().ok())
-            .flatten()
+        ids.all(|id| id == first).then(|| first.parse().ok()).flatten()
     }
 
     /// Whether all five capability sets are empty.
@@ -77,11 +69,7 @@ pub fn namespace(pid: &str, name: &str) -> Result<String, E2eError> {
     let path = Path::new("/proc").join(pid).join("ns").join(name);
     fs::read_link(&path)
         .map(|identity| identity.display().to_string())
-        .map_err(|source| E2eError::File {
-            verb: "read",
-            path,
-            source,
-        })
+        .map_err(|source| E2eError::File { verb: "read", path, source })
 }
 
 /// The pids of the processes of one of these uids, with their command lines.
@@ -92,10 +80,8 @@ pub fn namespace(pid: &str, name: &str) -> Result<String, E2eError> {
 pub fn of_users(uids: &[u32]) -> Result<Vec<(u32, String)>, E2eError> {
     let mut found = Vec::new();
     for entry in files::list(Path::new("/proc"))? {
-        let pid = entry
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.parse().ok());
+        let pid =
+            entry.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         let Some(pid) = pid else { continue };
         // A process may end between the listing and the look.
         let Ok(status) = Status::read(pid) else {

@@ -1,10 +1,6 @@
 //! What the person at the terminal reads. The only module that prints.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the module that prints"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -21,11 +17,7 @@ impl Steps {
     /// A run of so many steps.
     #[must_use]
     pub fn new(of: usize) -> Self {
-        Self {
-            next: 1,
-            of,
-            began: Instant::now(),
-        }
+        Self { next: 1, of, began: Instant::now() }
     }
 
     /// Begins the next step.

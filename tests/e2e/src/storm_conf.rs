@@ -95,10 +95,7 @@ pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value 
     if settings.seccomp
         && let Some(keys) = conf.as_object_mut()
     {
-        keys.insert(
-            "storm.oci.seccomp.profile".to_owned(),
-            json!(path("seccomp.json")),
-        );
+        keys.insert("storm.oci.seccomp.profile".to_owned(), json!(path("seccomp.json")));
     }
     conf
 }

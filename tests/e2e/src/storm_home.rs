@@ -41,9 +41,7 @@ pub fn create(layout: &Layout) -> Result<(), E2eError> {
     let configurations = layout.repository.join("tests/e2e/storm/log4j2");
     for file in files::list(&configurations)? {
         files::write(
-            &home
-                .join("log4j2")
-                .join(file.file_name().unwrap_or_default()),
+            &home.join("log4j2").join(file.file_name().unwrap_or_default()),
             files::read(&file)?,
         )?;
     }
@@ -57,18 +55,9 @@ fn fetch(layout: &Layout, cache: &Path) -> Result<(), E2eError> {
     for (profile, directory) in PROFILES {
         let mut maven = Command::new("mvn");
         maven
-            .args([
-                "--batch-mode",
-                "--quiet",
-                "-P",
-                profile,
-                "dependency:copy-dependencies",
-            ])
+            .args(["--batch-mode", "--quiet", "-P", profile, "dependency:copy-dependencies"])
             .arg("-DincludeScope=runtime")
-            .arg(format!(
-                "-DoutputDirectory={}",
-                part.join(directory).display()
-            ))
+            .arg(format!("-DoutputDirectory={}", part.join(directory).display()))
             .arg("-f")
             .arg(layout.repository.join("tests/e2e/storm/pom.xml"));
         command::run("fetch Storm's jars", &mut maven, &layout.log("storm-jars"))?;

@@ -82,14 +82,8 @@ impl Testbed {
         files::make_dir(&layout.scratch)?;
         let daemon = accounts::add_daemon(&layout.daemon_account(), &log)?;
         let user = accounts::add_topology(&layout.topology_account(), &log)?;
-        say::fact(
-            "supervisor runs as",
-            format!("{} (uid {})", daemon.name, daemon.uid),
-        );
-        say::fact(
-            "workers run as",
-            format!("{} (uid {})", user.name, user.uid),
-        );
+        say::fact("supervisor runs as", format!("{} (uid {})", daemon.name, daemon.uid));
+        say::fact("workers run as", format!("{} (uid {})", user.name, user.uid));
         say::fact("scratch directory", layout.scratch.display());
         install::install(&layout)?;
         let example_config = install::print_config(&layout, &daemon)?;
@@ -114,10 +108,7 @@ impl Testbed {
         let digest = store.add_image(&[IMAGE], &layers)?;
         say::fact("image", format!("{IMAGE} = sha256:{digest}"));
         for layer in &layers {
-            say::fact(
-                "layer",
-                format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000),
-            );
+            say::fact("layer", format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000));
         }
         Ok(Self {
             layout,
@@ -178,11 +169,7 @@ impl Testbed {
             left = Traces::of_containers(&self.layout)?;
             Ok(left.is_empty())
         })?;
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(E2eError::Left(left.to_string()))
-        }
+        if left.is_empty() { Ok(()) } else { Err(E2eError::Left(left.to_string())) }
     }
 
     /// Stops the daemons and removes everything, then looks whether anything is left.
@@ -193,11 +180,7 @@ impl Testbed {
     pub fn remove(mut self) -> Result<(), E2eError> {
         self.take_away()?;
         let left = Traces::of_run(&self.layout)?;
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(E2eError::Left(left.to_string()))
-        }
+        if left.is_empty() { Ok(()) } else { Err(E2eError::Left(left.to_string())) }
     }
 
     fn take_away(&mut self) -> Result<(), E2eError> {
@@ -222,14 +205,8 @@ impl Drop for Testbed {
 /// Copies Storm's logs, the workers' among them, to where they survive.
 fn keep_logs(layout: &Layout) -> Result<(), E2eError> {
     let mut copy = Command::new("cp");
-    copy.arg("-rL")
-        .arg(layout.scratch("logs"))
-        .arg(layout.logs.join("storm"));
-    if layout.scratch("logs").exists() {
-        command::output(&mut copy).map(|_| ())
-    } else {
-        Ok(())
-    }
+    copy.arg("-rL").arg(layout.scratch("logs")).arg(layout.logs.join("storm"));
+    if layout.scratch("logs").exists() { command::output(&mut copy).map(|_| ()) } else { Ok(()) }
 }
 
 /// Keeps other runs of the same name away until the file is dropped.
@@ -258,22 +235,15 @@ pub fn as_root() -> Result<(), E2eError> {
     // sudo clears the environment; the builds need the caller's cargo and JDK.
     let mut sudo = Command::new("sudo");
     sudo.args(["--", "env"]);
-    for name in [
-        "PATH",
-        "JAVA_HOME",
-        "CARGO_HOME",
-        "RUSTUP_HOME",
-        "CARGO_TARGET_DIR",
-        "STORM_OCI_CACHE",
-    ] {
+    for name in
+        ["PATH", "JAVA_HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR", "STORM_OCI_CACHE"]
+    {
         if let Ok(value) = env::var(name) {
             sudo.arg(format!("{name}={value}"));
         }
     }
-    let program = env::current_exe().map_err(|source| E2eError::Start {
-        program: "this program".to_owned(),
-        source,
-    })?;
+    let program = env::current_exe()
+        .map_err(|source| E2eError::Start { program: "this program".to_owned(), source })?;
     // Only returns when it could not be started.
     let _ = sudo.arg(program).args(env::args_os().skip(1)).exec();
     Err(E2eError::NotRoot)

@@ -67,13 +67,7 @@ pub fn build(layout: &Layout) -> Result<(), E2eError> {
     let sources = layout.repository.join("tests/e2e/topology");
     let mut javac = Command::new("javac");
     javac
-        .args([
-            "--release",
-            "17",
-            "-Xlint:all,-processing",
-            "-Werror",
-            "-cp",
-        ])
+        .args(["--release", "17", "-Xlint:all,-processing", "-Werror", "-cp"])
         .arg(class_path(layout, &["lib-worker"], ""))
         .arg("-d")
         .arg(&classes)
@@ -81,12 +75,7 @@ pub fn build(layout: &Layout) -> Result<(), E2eError> {
     command::run("compile the topology", &mut javac, &log)?;
     files::write(&classes.join("text.txt"), text(layout)?)?;
     let mut jar = Command::new("jar");
-    jar.arg("--create")
-        .arg("--file")
-        .arg(topology_jar(layout))
-        .arg("-C")
-        .arg(&classes)
-        .arg(".");
+    jar.arg("--create").arg("--file").arg(topology_jar(layout)).arg("-C").arg(&classes).arg(".");
     command::run("pack the topology", &mut jar, &log)
 }
 
@@ -104,10 +93,8 @@ pub fn submit(
     account: &Account,
     topologies: &[(&str, &str)],
 ) -> Result<(), E2eError> {
-    let arguments: Vec<String> = topologies
-        .iter()
-        .map(|(name, image)| format!("{name}={image}"))
-        .collect();
+    let arguments: Vec<String> =
+        topologies.iter().map(|(name, image)| format!("{name}={image}")).collect();
     operate(layout, account, "submit", &arguments)
 }
 
@@ -145,30 +132,14 @@ fn operate(
 ) -> Result<(), E2eError> {
     let jar = topology_jar(layout).display().to_string();
     let mut java = as_account(account);
-    java.args([
-        "java",
-        "-client",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-    ])
-    .args(storm_properties(layout))
-    .arg(format!("-Dstorm.jar={jar}"))
-    .args([
-        "-Dstorm.dependency.jars=",
-        "-Dstorm.dependency.artifacts={}",
-        "-cp",
-    ])
-    .arg(format!(
-        "{jar}:{}",
-        class_path(layout, &["lib-worker", "extlib"], "nimbus-conf")
-    ))
-    .args(["Operate", verb])
-    .args(arguments);
-    command::run(
-        &format!("{verb} the topology"),
-        &mut java,
-        &layout.log("topology"),
-    )
+    java.args(["java", "-client", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(storm_properties(layout))
+        .arg(format!("-Dstorm.jar={jar}"))
+        .args(["-Dstorm.dependency.jars=", "-Dstorm.dependency.artifacts={}", "-cp"])
+        .arg(format!("{jar}:{}", class_path(layout, &["lib-worker", "extlib"], "nimbus-conf")))
+        .args(["Operate", verb])
+        .args(arguments);
+    command::run(&format!("{verb} the topology"), &mut java, &layout.log("topology"))
 }
 
 /// The worker directories of a topology.
@@ -181,9 +152,7 @@ pub fn workers(layout: &Layout, name: &str) -> Result<Vec<PathBuf>, E2eError> {
     workers.retain(|worker| {
         // Storm's link from a worker to `workers-artifacts/<topology id>/<port>`.
         let target = worker.join("artifacts").read_link().unwrap_or_default();
-        target
-            .parent()
-            .is_some_and(|topology| is_of(topology, name))
+        target.parent().is_some_and(|topology| is_of(topology, name))
     });
     Ok(workers)
 }
@@ -192,10 +161,7 @@ pub fn workers(layout: &Layout, name: &str) -> Result<Vec<PathBuf>, E2eError> {
 fn is_of(directory: &Path, name: &str) -> bool {
     let id = directory.file_name().unwrap_or_default().to_string_lossy();
     id.strip_prefix(name).is_some_and(|rest| {
-        rest.starts_with('-')
-            && rest
-                .chars()
-                .all(|letter| letter == '-' || letter.is_ascii_digit())
+        rest.starts_with('-') && rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit())
     })
 }
 
@@ -245,12 +211,7 @@ mod tests {
     fn words_are_runs_of_letters() {
         let counts = count("The work, the WORK's owner;\n2.0");
         let expected = [("owner", 1), ("s", 1), ("the", 2), ("work", 2)];
-        assert_eq!(
-            counts,
-            expected
-                .map(|(word, number)| (word.to_owned(), number))
-                .into()
-        );
+        assert_eq!(counts, expected.map(|(word, number)| (word.to_owned(), number)).into());
     }
 
     #[test]

@@ -45,11 +45,7 @@ impl Traces {
             }
         }
         for entry in files::list(&layout.run_root)? {
-            let name = entry
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if entry.is_dir() && !matches!(name.as_str(), "layers" | "records") {
                 traces.add("directory", entry.display());
             }
@@ -107,11 +103,7 @@ impl Traces {
     fn add_mounts(&mut self, layout: &Layout) -> Result<(), E2eError> {
         let mut seen = std::collections::BTreeSet::new();
         for entry in files::list(Path::new("/proc"))? {
-            let pid = entry
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let pid = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !pid.chars().all(|letter| letter.is_ascii_digit()) {
                 continue;
             }
@@ -126,10 +118,7 @@ impl Traces {
                 if mount.target.starts_with(&layout.run_root)
                     || mount.target.starts_with(&layout.scratch)
                 {
-                    self.add(
-                        "mount",
-                        format!("{} ({})", mount.target.display(), mount.kind),
-                    );
+                    self.add("mount", format!("{} ({})", mount.target.display(), mount.kind));
                 }
             }
         }
@@ -158,10 +147,7 @@ impl Traces {
                 continue;
             };
             if Path::new(file.trim()).starts_with(&layout.scratch) {
-                self.add(
-                    "loop device",
-                    format!("{} of {}", device.display(), file.trim()),
-                );
+                self.add("loop device", format!("{} of {}", device.display(), file.trim()));
             }
         }
         Ok(())
@@ -204,11 +190,7 @@ fn end_processes(layout: &Layout) -> Result<(), E2eError> {
         }
         Ok(processes.is_empty())
     })?;
-    if gone {
-        Ok(())
-    } else {
-        Err(E2eError::Left("processes that do not end".to_owned()))
-    }
+    if gone { Ok(()) } else { Err(E2eError::Left("processes that do not end".to_owned())) }
 }
 
 /// Lets runc forget containers whose processes are gone.

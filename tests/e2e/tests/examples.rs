@@ -48,9 +48,7 @@ const LAUNCHER: [(&str, &str); 10] = [
 ];
 
 fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../conf")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -64,9 +62,7 @@ fn yaml(text: &str) -> Yaml {
 /// The example with the lines that only show a key taken as settings too.
 fn with_shown_keys(text: &str) -> String {
     let is_shown = |rest: &str| {
-        ["storm.", "topology.", "supervisor.", "  \""]
-            .iter()
-            .any(|start| rest.starts_with(start))
+        ["storm.", "topology.", "supervisor.", "  \""].iter().any(|start| rest.starts_with(start))
             && rest.contains(": ")
             || rest.ends_with("numa.meta:")
     };
@@ -83,12 +79,7 @@ fn storm_yaml_has_every_key_of_the_specification() {
     let text = example("storm.yaml.example");
     assert!(yaml(&text).as_hash().is_some());
     let all = yaml(&with_shown_keys(&text));
-    let keys: BTreeSet<&str> = all
-        .as_hash()
-        .unwrap()
-        .keys()
-        .filter_map(Yaml::as_str)
-        .collect();
+    let keys: BTreeSet<&str> = all.as_hash().unwrap().keys().filter_map(Yaml::as_str).collect();
     for key in SPECIFIED {
         assert!(keys.contains(key), "{key} is missing");
     }
@@ -102,32 +93,17 @@ fn explained(text: &str, key: &str) -> bool {
     let lines: Vec<&str> = text.lines().collect();
     let at = lines
         .iter()
-        .position(|line| {
-            line.trim_start_matches("# ")
-                .starts_with(&format!("{key}:"))
-        })
+        .position(|line| line.trim_start_matches("# ").starts_with(&format!("{key}:")))
         .unwrap_or_else(|| panic!("{key} has no line of its own"));
-    let comment: Vec<&str> = lines
-        .iter()
-        .take(at)
-        .rev()
-        .take_while(|line| line.starts_with("# "))
-        .copied()
-        .collect();
-    comment
-        .iter()
-        .any(|line| line.to_lowercase().contains("default"))
+    let comment: Vec<&str> =
+        lines.iter().take(at).rev().take_while(|line| line.starts_with("# ")).copied().collect();
+    comment.iter().any(|line| line.to_lowercase().contains("default"))
 }
 
 #[test]
 fn storm_yaml_has_every_key_the_tests_use() {
     let text = example("storm.yaml.example");
-    let ports = Ports {
-        zookeeper: 1,
-        nimbus: 2,
-        supervisor: 3,
-        slots: vec![4],
-    };
+    let ports = Ports { zookeeper: 1, nimbus: 2, supervisor: 3, slots: vec![4] };
     let settings = Settings {
         image: "storm/x:1".to_owned(),
         allowed_images: Vec::new(),
@@ -148,27 +124,15 @@ fn storm_yaml_has_the_defaults_it_names() {
     let text = example("storm.yaml.example");
     let conf = yaml(&text);
     let value = |key: &str| &conf[key];
-    assert_eq!(
-        value("storm.oci.cgroup.root").as_str(),
-        Some("/sys/fs/cgroup")
-    );
+    assert_eq!(value("storm.oci.cgroup.root").as_str(), Some("/sys/fs/cgroup"));
     assert_eq!(value("storm.oci.cgroup.parent").as_str(), Some("/storm"));
     assert_eq!(value("storm.oci.nscd.dir").as_str(), Some("/var/run/nscd"));
     assert_eq!(value("storm.oci.layer.mounts.to.keep").as_i64(), Some(100));
     let plugin = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin";
-    assert_eq!(
-        value(&format!("{plugin}.cache.refresh.interval.secs")).as_i64(),
-        Some(60)
-    );
-    assert_eq!(
-        value(&format!("{plugin}.num.manifests.to.cache")).as_i64(),
-        Some(10)
-    );
+    assert_eq!(value(&format!("{plugin}.cache.refresh.interval.secs")).as_i64(), Some(60));
+    assert_eq!(value(&format!("{plugin}.num.manifests.to.cache")).as_i64(), Some(10));
     let allowed = value("storm.oci.allowed.images").as_vec().unwrap();
-    assert!(
-        allowed.contains(value("storm.oci.image")),
-        "the default image is not allowed"
-    );
+    assert!(allowed.contains(value("storm.oci.image")), "the default image is not allowed");
 }
 
 #[test]
@@ -181,9 +145,7 @@ fn the_launchers_example_has_every_key_with_its_default() {
             comment = !line.is_empty();
             continue;
         }
-        let (key, value) = line
-            .split_once('=')
-            .unwrap_or_else(|| panic!("{line} is no setting"));
+        let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("{line} is no setting"));
         assert!(comment, "{key} has no line of explanation");
         comment = false;
         found.push((key, value));
@@ -219,10 +181,7 @@ fn the_unit_does_not_disarm_a_setuid_program() {
         "MemoryDenyWriteExecute",
     ];
     for option in disarming {
-        assert!(
-            !settings.contains(option),
-            "{option} would disarm the launcher"
-        );
+        assert!(!settings.contains(option), "{option} would disarm the launcher");
         assert!(
             unit.contains(&format!("{option}=")),
             "the unit does not say why {option} is not there"

@@ -50,20 +50,14 @@ impl LaunchRequest {
         if *found == expected {
             return Ok(());
         }
-        Err(RequestError::ForeignCgroup {
-            found: found.clone(),
-            expected,
-        })
+        Err(RequestError::ForeignCgroup { found: found.clone(), expected })
     }
 
     fn check_worker_files(&self) -> Result<(), RequestError> {
         let worker = self.container_id.worker_id();
         let expected = format!("container-{worker}.pid");
         if self.pid_file.components().last() != Some(expected.as_str()) {
-            return Err(RequestError::PidFile {
-                found: self.pid_file.clone(),
-                expected,
-            });
+            return Err(RequestError::PidFile { found: self.pid_file.clone(), expected });
         }
         if self.container_script_path.components().nth_back(1) != Some(worker.as_str()) {
             return Err(RequestError::Script {
@@ -79,10 +73,7 @@ impl LaunchRequest {
         match distinct.len() {
             0 => Err(RequestError::NoLayers),
             1..=MAX_LAYERS => Ok(()),
-            found => Err(RequestError::TooManyLayers {
-                found,
-                limit: MAX_LAYERS,
-            }),
+            found => Err(RequestError::TooManyLayers { found, limit: MAX_LAYERS }),
         }
     }
 }
@@ -112,10 +103,7 @@ fn check_process(process: &Process) -> Result<(), RequestError> {
         if entry.contains('\0') {
             return Err(RequestError::NulCharacter(path()));
         }
-        if entry
-            .split_once('=')
-            .is_none_or(|(name, _)| name.is_empty())
-        {
+        if entry.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
             return Err(RequestError::EnvironmentEntry(path()));
         }
     }

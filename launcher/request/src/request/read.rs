@@ -68,10 +68,7 @@ fn read_name<T>(
     field: Field<'_>,
     parse: impl Fn(&str) -> Result<T, IdError>,
 ) -> Result<T, RequestError> {
-    parse(field.text()?).map_err(|source| RequestError::Name {
-        path: field.path(),
-        source,
-    })
+    parse(field.text()?).map_err(|source| RequestError::Name { path: field.path(), source })
 }
 
 fn read_layer(field: Field<'_>) -> Result<RequestLayer, RequestError> {
@@ -86,10 +83,7 @@ fn read_media_type(field: Field<'_>) -> Result<LayerMediaType, RequestError> {
     match field.text()? {
         "application/vnd.squashfs" => Ok(LayerMediaType::Squashfs),
         "application/vnd.erofs.layer.v1" => Ok(LayerMediaType::Erofs),
-        other => Err(RequestError::LayerMediaType {
-            path: field.path(),
-            found: shown(other),
-        }),
+        other => Err(RequestError::LayerMediaType { path: field.path(), found: shown(other) }),
     }
 }
 
@@ -110,10 +104,7 @@ fn read_mount(field: Field<'_>) -> Result<BindMount, RequestError> {
     let object = field.object(&["destination", "type", "source", "options"], &[])?;
     let kind = object.required("type")?;
     if kind.text()? != "bind" {
-        return Err(RequestError::MountType {
-            path: kind.path(),
-            found: shown(kind.text()?),
-        });
+        return Err(RequestError::MountType { path: kind.path(), found: shown(kind.text()?) });
     }
     Ok(BindMount {
         destination: read_name(object.required("destination")?, HostPath::parse)?,
@@ -127,10 +118,7 @@ fn read_options(field: Field<'_>) -> Result<bool, RequestError> {
     let options = field.array(|option| option.text().map(str::to_owned))?;
     let known = |option: &String| matches!(option.as_str(), "ro" | "rw" | "rbind" | "rprivate");
     if let Some(other) = options.iter().find(|option| !known(option)) {
-        return Err(RequestError::MountOption {
-            path: field.path(),
-            found: shown(other),
-        });
+        return Err(RequestError::MountOption { path: field.path(), found: shown(other) });
     }
     let has = |name: &str| options.iter().any(|option| option == name);
     if !has("rbind") {
@@ -146,10 +134,8 @@ fn read_options(field: Field<'_>) -> Result<bool, RequestError> {
 }
 
 fn read_process(field: Field<'_>) -> Result<Process, RequestError> {
-    const REFUSED: [(&str, Refusal); 2] = [
-        ("capabilities", RequestError::Capabilities),
-        ("user", RequestError::ProcessUser),
-    ];
+    const REFUSED: [(&str, Refusal); 2] =
+        [("capabilities", RequestError::Capabilities), ("user", RequestError::ProcessUser)];
     let object = field.object(&["cwd", "env", "args"], &REFUSED)?;
     Ok(Process {
         cwd: read_name(object.required("cwd")?, HostPath::parse)?,
@@ -163,17 +149,12 @@ fn read_text(field: Field<'_>) -> Result<String, RequestError> {
 }
 
 fn read_linux(field: Field<'_>) -> Result<LinuxSettings, RequestError> {
-    const REFUSED: [(&str, Refusal); 2] = [
-        ("devices", RequestError::Devices),
-        ("namespaces", RequestError::Namespaces),
-    ];
+    const REFUSED: [(&str, Refusal); 2] =
+        [("devices", RequestError::Devices), ("namespaces", RequestError::Namespaces)];
     let object = field.object(&["cgroupsPath", "resources", "seccomp"], &REFUSED)?;
     Ok(LinuxSettings {
         cgroups_path: read_name(object.required("cgroupsPath")?, CgroupPath::parse)?,
-        resources: object
-            .optional("resources")
-            .map(Resources::read)
-            .transpose()?,
+        resources: object.optional("resources").map(Resources::read).transpose()?,
         seccomp: object.optional("seccomp").map(Seccomp::read).transpose()?,
     })
 }

@@ -42,18 +42,8 @@ fn check_cpu(cpu: &Cpu) -> Result<(), RequestError> {
     check_number("cpu.quota", cpu.quota, "-1 or at least 1000", quota)?;
     check_number("cpu.period", cpu.period, "1000 to 1000000", period)?;
     let runtime = |micros| micros == UNLIMITED || micros > 0;
-    check_number(
-        "cpu.realtimeRuntime",
-        cpu.realtime_runtime,
-        "-1 or at least 1",
-        runtime,
-    )?;
-    check_number(
-        "cpu.realtimePeriod",
-        cpu.realtime_period,
-        "at least 1",
-        |micros| micros > 0,
-    )
+    check_number("cpu.realtimeRuntime", cpu.realtime_runtime, "-1 or at least 1", runtime)?;
+    check_number("cpu.realtimePeriod", cpu.realtime_period, "at least 1", |micros| micros > 0)
 }
 
 fn check_memory(memory: &Memory) -> Result<(), RequestError> {
@@ -64,12 +54,7 @@ fn check_memory(memory: &Memory) -> Result<(), RequestError> {
     check_number("memory.swap", memory.swap, BYTES, bytes)?;
     check_number("memory.kernel", memory.kernel, BYTES, bytes)?;
     check_number("memory.kernelTCP", memory.kernel_tcp, BYTES, bytes)?;
-    check_number(
-        "memory.swappiness",
-        memory.swappiness,
-        "0 to 100",
-        |share| share <= 100,
-    )?;
+    check_number("memory.swappiness", memory.swappiness, "0 to 100", |share| share <= 100)?;
     let Some(swap) = memory.swap.filter(|swap| *swap != UNLIMITED) else {
         return Ok(());
     };

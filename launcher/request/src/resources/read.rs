@@ -19,22 +19,12 @@ impl Resources {
 }
 
 fn integer<'a, T: Integer>(object: &Object<'a>, key: &'a str) -> Result<Option<T>, RequestError> {
-    object
-        .optional(key)
-        .map(|field| field.integer())
-        .transpose()
+    object.optional(key).map(|field| field.integer()).transpose()
 }
 
 fn read_cpu(field: Field<'_>) -> Result<Cpu, RequestError> {
-    const KEYS: [&str; 7] = [
-        "shares",
-        "quota",
-        "period",
-        "realtimeRuntime",
-        "realtimePeriod",
-        "cpus",
-        "mems",
-    ];
+    const KEYS: [&str; 7] =
+        ["shares", "quota", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems"];
     let object = field.object(&KEYS, &[])?;
     Ok(Cpu {
         shares: integer(&object, "shares")?,
@@ -49,22 +39,13 @@ fn read_cpu(field: Field<'_>) -> Result<Cpu, RequestError> {
 
 fn read_cpu_list(field: Field<'_>) -> Result<CpuList, RequestError> {
     let text = field.text()?;
-    CpuList::parse(text).ok_or_else(|| RequestError::CpuList {
-        path: field.path(),
-        found: shown(text),
-    })
+    CpuList::parse(text)
+        .ok_or_else(|| RequestError::CpuList { path: field.path(), found: shown(text) })
 }
 
 fn read_memory(field: Field<'_>) -> Result<Memory, RequestError> {
-    const KEYS: [&str; 7] = [
-        "limit",
-        "reservation",
-        "swap",
-        "kernel",
-        "kernelTCP",
-        "swappiness",
-        "disableOOMKiller",
-    ];
+    const KEYS: [&str; 7] =
+        ["limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller"];
     let object = field.object(&KEYS, &[])?;
     Ok(Memory {
         limit: integer(&object, "limit")?,

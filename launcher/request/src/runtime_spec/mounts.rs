@@ -43,14 +43,7 @@ pub(super) const LAUNCHER_MOUNTS: [FixedMount; 7] = [
         source: "devpts",
         destination: "/dev/pts",
         kind: "devpts",
-        options: &[
-            "nosuid",
-            "noexec",
-            "newinstance",
-            "ptmxmode=0666",
-            "mode=0620",
-            "gid=5",
-        ],
+        options: &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
     FixedMount {
         source: "shm",
@@ -102,11 +95,7 @@ impl Mount {
             source: clone.into(),
             destination: mount.destination.as_str().to_owned(),
             kind: "bind",
-            options: if mount.read_only {
-                READ_ONLY
-            } else {
-                READ_WRITE
-            },
+            options: if mount.read_only { READ_ONLY } else { READ_WRITE },
         }
     }
 }

@@ -24,11 +24,9 @@ impl Seccomp {
 
 fn check_errno(path: String, errno: Option<u32>) -> Result<(), RequestError> {
     match errno {
-        Some(number) if number > MAX_ERRNO => Err(RequestError::OutOfRange {
-            path,
-            found: number.into(),
-            allowed: "0 to 4095",
-        }),
+        Some(number) if number > MAX_ERRNO => {
+            Err(RequestError::OutOfRange { path, found: number.into(), allowed: "0 to 4095" })
+        }
         _ => Ok(()),
     }
 }

@@ -21,13 +21,8 @@ impl Seccomp {
     }
 
     pub(crate) fn read(field: Field<'_>) -> Result<Self, RequestError> {
-        const KEYS: [&str; 5] = [
-            "defaultAction",
-            "defaultErrnoRet",
-            "architectures",
-            "flags",
-            "syscalls",
-        ];
+        const KEYS: [&str; 5] =
+            ["defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls"];
         const REFUSED: [(&str, Refusal); 3] = [
             ("listenerPath", RequestError::SeccompListener),
             ("listenerMetadata", RequestError::SeccompListener),
@@ -84,14 +79,9 @@ fn read_rule(field: Field<'_>) -> Result<SyscallRule, RequestError> {
     ];
     let object = field.object(&["names", "action", "errnoRet", "args"], &REFUSED)?;
     Ok(SyscallRule {
-        names: object
-            .required("names")?
-            .array(|field| field.text().map(str::to_owned))?,
+        names: object.required("names")?.array(|field| field.text().map(str::to_owned))?,
         action: read_action(object.required("action")?)?,
-        errno_ret: object
-            .optional("errnoRet")
-            .map(|field| field.integer())
-            .transpose()?,
+        errno_ret: object.optional("errnoRet").map(|field| field.integer()).transpose()?,
         args: match object.optional("args") {
             Some(conditions) => conditions.array(read_condition)?,
             None => Vec::new(),
@@ -104,10 +94,7 @@ fn read_condition(field: Field<'_>) -> Result<ArgumentCondition, RequestError> {
     Ok(ArgumentCondition {
         index: object.required("index")?.integer()?,
         value: object.required("value")?.integer()?,
-        value_two: object
-            .optional("valueTwo")
-            .map(|field| field.integer())
-            .transpose()?,
+        value_two: object.optional("valueTwo").map(|field| field.integer()).transpose()?,
         op: read_name(object.required("op")?, "operator", Operator::parse)?,
     })
 }

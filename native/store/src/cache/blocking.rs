@@ -7,7 +7,5 @@ pub(crate) async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(StoreError::TaskEnded { operation }))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::TaskEnded { operation }))
 }

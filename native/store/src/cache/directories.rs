@@ -33,9 +33,7 @@ impl Directories {
             .mode(DIRECTORY_MODE)
             .create(root)
             .map_err(|cause| StoreError::local("create directory", root, cause))?;
-        let directories = Self {
-            root: root.to_owned(),
-        };
+        let directories = Self { root: root.to_owned() };
         for name in ["layers", "config", "manifests", "leases", "partial"] {
             make_directory(&root.join(name))?;
         }
@@ -49,9 +47,7 @@ impl Directories {
     }
 
     pub(crate) fn layer_record(&self, digest: &Digest) -> PathBuf {
-        self.root
-            .join("layers")
-            .join(format!("{}{RECORD_SUFFIX}", layer_name(digest)))
+        self.root.join("layers").join(format!("{}{RECORD_SUFFIX}", layer_name(digest)))
     }
 
     pub(crate) fn config(&self, digest: &Digest) -> PathBuf {
@@ -69,10 +65,7 @@ impl Directories {
     /// The file a writer of `name` fills, and the lock it holds meanwhile.
     pub(crate) fn partial(&self, name: &str) -> (PathBuf, PathBuf) {
         let directory = self.root.join("partial");
-        (
-            directory.join(name),
-            directory.join(format!("{name}{LOCK_SUFFIX}")),
-        )
+        (directory.join(name), directory.join(format!("{name}{LOCK_SUFFIX}")))
     }
 
     /// Removes partial files whose writer is gone.
@@ -134,11 +127,7 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
     let metadata =
         fs::symlink_metadata(path).map_err(|cause| StoreError::local("stat", path, cause))?;
     if !metadata.is_dir() {
-        return Err(StoreError::local(
-            "use directory",
-            path,
-            io::ErrorKind::NotADirectory,
-        ));
+        return Err(StoreError::local("use directory", path, io::ErrorKind::NotADirectory));
     }
     if metadata.permissions().mode() & PERMISSIONS != DIRECTORY_MODE {
         fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
@@ -151,10 +140,6 @@ fn names(directory: &Path) -> Result<Vec<Box<OsStr>>, StoreError> {
     let failed = |cause| StoreError::local("list", directory, cause);
     fs::read_dir(directory)
         .map_err(failed)?
-        .map(|entry| {
-            entry
-                .map(|entry| entry.file_name().into_boxed_os_str())
-                .map_err(failed)
-        })
+        .map(|entry| entry.map(|entry| entry.file_name().into_boxed_os_str()).map_err(failed))
         .collect()
 }

@@ -37,8 +37,7 @@ impl Documents {
     ) -> Result<Bytes, StoreError> {
         let path = self.directories.manifest(digest);
         let name = format!("manifest-{}", digest.as_hex());
-        self.read(Object::Manifest, digest, location, path, &name)
-            .await
+        self.read(Object::Manifest, digest, location, path, &name).await
     }
 
     /// The image config with this digest, and the path of its local copy.
@@ -49,9 +48,7 @@ impl Documents {
     ) -> Result<(Bytes, PathBuf), StoreError> {
         let path = self.directories.config(digest);
         let name = format!("config-{}", digest.as_hex());
-        let bytes = self
-            .read(Object::Config, digest, location, path.clone(), &name)
-            .await?;
+        let bytes = self.read(Object::Config, digest, location, path.clone(), &name).await?;
         Ok((bytes, path))
     }
 
@@ -72,10 +69,8 @@ impl Documents {
         }?;
         let partial = Partial::begin(&self.directories, partial_name).await?;
         let copy = bytes.clone();
-        blocking("publish a document", move || {
-            partial.publish_bytes(&copy, DOCUMENT_MODE, &path)
-        })
-        .await?;
+        blocking("publish a document", move || partial.publish_bytes(&copy, DOCUMENT_MODE, &path))
+            .await?;
         Ok(bytes)
     }
 }
@@ -85,10 +80,7 @@ async fn read_checked(path: PathBuf, digest: &Digest) -> Result<Option<Bytes>, S
     let digest = digest.clone();
     blocking("read a document", move || {
         let bytes = read_local(&path, LIMIT)?;
-        if bytes
-            .as_ref()
-            .is_some_and(|bytes| Digest::of(bytes) != digest)
-        {
+        if bytes.as_ref().is_some_and(|bytes| Digest::of(bytes) != digest) {
             tracing::warn!(path = %path.display(), "replacing a damaged local copy");
             return Ok(None);
         }
@@ -115,10 +107,5 @@ async fn fetch(object: Object, digest: &Digest, location: &Location) -> Result<B
         return Ok(bytes);
     }
     let (location, expected) = (location.clone(), digest.clone());
-    Err(StoreError::DigestMismatch {
-        object,
-        location,
-        expected,
-        found,
-    })
+    Err(StoreError::DigestMismatch { object, location, expected, found })
 }

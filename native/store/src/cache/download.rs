@@ -45,9 +45,7 @@ pub(crate) async fn download(
     let writer = tokio::spawn(writer);
 
     let read = read_all(store, object, stat, sender).await;
-    let written = writer.await.unwrap_or(Err(StoreError::TaskEnded {
-        operation: "write a layer",
-    }));
+    let written = writer.await.unwrap_or(Err(StoreError::TaskEnded { operation: "write a layer" }));
     // A writer that failed is why the reader could not go on.
     let received = written?;
     read?;
@@ -88,11 +86,7 @@ fn write(
     let mut hash = Sha256::new();
     while let Some(bytes) = receiver.blocking_recv() {
         hash.update(&bytes);
-        file.write_all(&bytes)
-            .map_err(|cause| failed("write", cause))?;
+        file.write_all(&bytes).map_err(|cause| failed("write", cause))?;
     }
-    Ok(Received {
-        file,
-        digest: Digest::finish(hash),
-    })
+    Ok(Received { file, digest: Digest::finish(hash) })
 }

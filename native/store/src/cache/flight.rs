@@ -36,10 +36,7 @@ impl Flights {
         let flight = Arc::clone(self.lock().entry(digest.clone()).or_default());
         let mut outcome = flight.lock().await;
         if let Some(landed) = outcome.as_ref() {
-            return landed.clone().map(|landed| Landed {
-                fetched: false,
-                ..landed
-            });
+            return landed.clone().map(|landed| Landed { fetched: false, ..landed });
         }
         let landed = fetch.await;
         *outcome = Some(landed.clone());
@@ -61,10 +58,7 @@ mod tests {
 
     use super::*;
 
-    const LANDED: Landed = Landed {
-        bytes: 7,
-        fetched: true,
-    };
+    const LANDED: Landed = Landed { bytes: 7, fetched: true };
 
     fn failure() -> StoreError {
         StoreError::NoTagMap
@@ -80,20 +74,12 @@ mod tests {
                 tokio::task::yield_now().await;
                 outcome.clone()
             };
-            let (leader, waiter) = tokio::join!(
-                flights.join(&digest, fetch()),
-                flights.join(&digest, fetch())
-            );
+            let (leader, waiter) =
+                tokio::join!(flights.join(&digest, fetch()), flights.join(&digest, fetch()));
             match outcome {
                 Ok(_) => {
                     assert_eq!(leader.unwrap(), LANDED);
-                    assert_eq!(
-                        waiter.unwrap(),
-                        Landed {
-                            fetched: false,
-                            ..LANDED
-                        }
-                    );
+                    assert_eq!(waiter.unwrap(), Landed { fetched: false, ..LANDED });
                 }
                 Err(_) => assert!(leader.is_err() && waiter.is_err()),
             }

@@ -55,10 +55,7 @@ pub(crate) struct LayerCache {
 
 impl LayerCache {
     pub(crate) fn new(directories: Directories) -> Self {
-        Self {
-            directories,
-            flights: Flights::default(),
-        }
+        Self { directories, flights: Flights::default() }
     }
 
     /// The layer's local file, fetched if there is none that counts.
@@ -67,15 +64,8 @@ impl LayerCache {
         let lease_path = self.directories.lease(&source.digest);
         let lease = FileLock::acquire(&lease_path, LockMode::Shared).await?;
         let landed = match self.complete_size(source).await? {
-            Some(bytes) => Landed {
-                bytes,
-                fetched: false,
-            },
-            None => {
-                self.flights
-                    .join(&source.digest, self.fetch(source))
-                    .await?
-            }
+            Some(bytes) => Landed { bytes, fetched: false },
+            None => self.flights.join(&source.digest, self.fetch(source)).await?,
         };
         Ok(LocalLayer {
             path: self.directories.layer(&source.digest),
@@ -130,10 +120,7 @@ impl LayerCache {
         let partial = Arc::new(partial);
         // Another process may have brought it while this one waited.
         if let Some(bytes) = self.complete_size(source).await? {
-            return Ok(Landed {
-                bytes,
-                fetched: false,
-            });
+            return Ok(Landed { bytes, fetched: false });
         }
         let bytes = match self.fetch_once(source, &partial).await {
             Err(error) if is_worth_another_try(&error) => {
@@ -142,10 +129,7 @@ impl LayerCache {
             }
             outcome => outcome,
         }?;
-        Ok(Landed {
-            bytes,
-            fetched: true,
-        })
+        Ok(Landed { bytes, fetched: true })
     }
 
     async fn fetch_once(
@@ -190,9 +174,8 @@ impl LayerCache {
         blocking("publish a layer", move || {
             let Received { file, digest } = received;
             partial.publish(&file, LAYER_MODE, &layer)?;
-            let metadata = file
-                .metadata()
-                .map_err(|cause| StoreError::local("stat", &layer, cause))?;
+            let metadata =
+                file.metadata().map_err(|cause| StoreError::local("stat", &layer, cause))?;
             check_size(&location, size, metadata.len())?;
             let completed = Completed::of(digest.as_hex(), &metadata, &location.to_string());
             let json = serde_json::to_vec(&completed).map_err(|cause| {
@@ -217,12 +200,7 @@ fn check_size(location: &Location, expected: u64, found: u64) -> Result<(), Stor
         return Ok(());
     }
     let location = location.clone();
-    Err(StoreError::SizeMismatch {
-        object: Object::Layer,
-        location,
-        expected,
-        found,
-    })
+    Err(StoreError::SizeMismatch { object: Object::Layer, location, expected, found })
 }
 
 fn check_digest(location: &Location, expected: &Digest, found: &Digest) -> Result<(), StoreError> {

@@ -98,15 +98,11 @@ mod tests {
     fn shared_locks_go_together_and_exclusive_ones_alone() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("x");
-        let shared = FileLock::try_acquire(&path, LockMode::Shared)
-            .unwrap()
-            .unwrap();
+        let shared = FileLock::try_acquire(&path, LockMode::Shared).unwrap().unwrap();
         assert!(is_free(&path, LockMode::Shared));
         assert!(!is_free(&path, LockMode::Exclusive));
         drop(shared);
-        let exclusive = FileLock::try_acquire(&path, LockMode::Exclusive)
-            .unwrap()
-            .unwrap();
+        let exclusive = FileLock::try_acquire(&path, LockMode::Exclusive).unwrap().unwrap();
         assert!(!is_free(&path, LockMode::Shared));
         drop(exclusive);
         assert!(is_free(&path, LockMode::Shared));
@@ -116,9 +112,7 @@ mod tests {
     async fn a_waiter_never_ends_up_with_a_removed_file() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("x");
-        let first = FileLock::try_acquire(&path, LockMode::Exclusive)
-            .unwrap()
-            .unwrap();
+        let first = FileLock::try_acquire(&path, LockMode::Exclusive).unwrap().unwrap();
         let waiting = tokio::spawn({
             let path = path.clone();
             async move { FileLock::acquire(&path, LockMode::Exclusive).await.unwrap() }
@@ -128,20 +122,14 @@ mod tests {
         drop(first);
         let second = waiting.await.unwrap();
         assert!(path.exists());
-        assert!(
-            !is_free(&path, LockMode::Exclusive),
-            "both would think they hold it"
-        );
+        assert!(!is_free(&path, LockMode::Exclusive), "both would think they hold it");
         drop(second);
     }
 
     #[test]
     fn a_link_is_not_followed() {
         let directory = TempDir::new().unwrap();
-        let (link, target) = (
-            directory.path().join("link"),
-            directory.path().join("target"),
-        );
+        let (link, target) = (directory.path().join("link"), directory.path().join("target"));
         std::os::unix::fs::symlink(&target, &link).unwrap();
         assert!(FileLock::try_acquire(&link, LockMode::Shared).is_err());
         assert!(!target.exists());

@@ -24,11 +24,7 @@ impl Partial {
     pub(crate) async fn begin(directories: &Directories, name: &str) -> Result<Self, StoreError> {
         let (path, lock_path) = directories.partial(name);
         let lock = FileLock::acquire(&lock_path, LockMode::Exclusive).await?;
-        Ok(Self {
-            path,
-            lock_path,
-            _lock: lock,
-        })
+        Ok(Self { path, lock_path, _lock: lock })
     }
 
     /// A new empty file, in place of whatever an earlier try left.
@@ -50,8 +46,7 @@ impl Partial {
         target: &Path,
     ) -> Result<(), StoreError> {
         let mut file = self.create()?;
-        file.write_all(bytes)
-            .map_err(|cause| StoreError::local("write", &self.path, cause))?;
+        file.write_all(bytes).map_err(|cause| StoreError::local("write", &self.path, cause))?;
         self.publish(&file, mode, target)
     }
 

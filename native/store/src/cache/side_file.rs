@@ -47,12 +47,9 @@ pub(crate) async fn read(
         Err(StoreError::Missing { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let side_file: SideFile =
-        serde_json::from_slice(&bytes).map_err(|cause| StoreError::InvalidDocument {
-            object,
-            name: location.to_string(),
-            cause: Arc::new(cause),
-        })?;
+    let side_file: SideFile = serde_json::from_slice(&bytes).map_err(|cause| {
+        StoreError::InvalidDocument { object, name: location.to_string(), cause: Arc::new(cause) }
+    })?;
     let SideFile { sha256, size } = side_file;
     Ok(Some(Content { sha256, size }))
 }

@@ -102,12 +102,7 @@ async fn read_once(
     let stat = store.stat(location).await?;
     if stat.size > limit {
         let (location, found) = (location.clone(), stat.size);
-        return Err(StoreError::TooLarge {
-            object,
-            location,
-            found,
-            limit,
-        });
+        return Err(StoreError::TooLarge { object, location, found, limit });
     }
     let bytes = store.read(location, &stat, 0..stat.size).await?;
     Ok((stat, bytes))
@@ -116,10 +111,7 @@ async fn read_once(
 /// Says what it is that a store does not have.
 pub(crate) fn missing(error: StoreError, object: Object, location: &Location) -> StoreError {
     if error.kind() == ErrorKind::NotFound {
-        StoreError::Missing {
-            object,
-            location: location.clone(),
-        }
+        StoreError::Missing { object, location: location.clone() }
     } else {
         error
     }

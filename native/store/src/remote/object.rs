@@ -23,9 +23,7 @@ pub(super) struct ObjectBackend {
 impl ObjectBackend {
     /// The directories of this host. Its writes are on disk when they return.
     pub(super) fn local() -> Self {
-        Self {
-            store: Box::new(LocalFileSystem::new().with_fsync(true)),
-        }
+        Self { store: Box::new(LocalFileSystem::new().with_fsync(true)) }
     }
 
     async fn put(
@@ -36,10 +34,7 @@ impl ObjectBackend {
         mode: PutMode,
     ) -> Result<(), StoreError> {
         let path = path(operation, object)?;
-        let options = PutOptions {
-            mode,
-            ..PutOptions::default()
-        };
+        let options = PutOptions { mode, ..PutOptions::default() };
         self.store
             .put_opts(&path, PutPayload::from_bytes(body), options)
             .await
@@ -58,11 +53,7 @@ impl fmt::Debug for ObjectBackend {
 impl RemoteStore for ObjectBackend {
     async fn stat(&self, object: &Location) -> Result<Stat, StoreError> {
         let path = path("stat", object)?;
-        let meta = self
-            .store
-            .head(&path)
-            .await
-            .map_err(|error| failed("stat", object, error))?;
+        let meta = self.store.head(&path).await.map_err(|error| failed("stat", object, error))?;
         Ok(Stat {
             size: meta.size,
             modified_millis: meta.last_modified.timestamp_millis(),
@@ -97,9 +88,7 @@ impl RemoteStore for ObjectBackend {
         if u64::try_from(bytes.len()).is_ok_and(|found| found == length) {
             Ok(bytes)
         } else {
-            Err(StoreError::Changed {
-                location: object.clone(),
-            })
+            Err(StoreError::Changed { location: object.clone() })
         }
     }
 
@@ -115,10 +104,7 @@ impl RemoteStore for ObjectBackend {
             .into_iter()
             .filter_map(|meta| {
                 let name = meta.location.filename()?.to_owned();
-                Some(Entry {
-                    name,
-                    size: meta.size,
-                })
+                Some(Entry { name, size: meta.size })
             })
             .collect();
         entries.sort_by(|one, other| one.name.cmp(&other.name));
@@ -160,10 +146,5 @@ fn failed(operation: &'static str, location: &Location, error: Error) -> StoreEr
         (ErrorKind::Unreachable, Some(of_system)) => of_system,
         (kind, _) => kind,
     };
-    StoreError::Remote {
-        operation,
-        location,
-        kind,
-        cause,
-    }
+    StoreError::Remote { operation, location, kind, cause }
 }

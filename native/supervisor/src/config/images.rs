@@ -45,9 +45,7 @@ impl AllowedImages {
 
     /// The tag to run: the topology's, else the default one, if it is allowed.
     pub(crate) fn choose(&self, asked: Option<&str>) -> Result<String, SupervisorError> {
-        let tag = asked
-            .or(self.default.as_deref())
-            .ok_or(SupervisorError::ImageUnset)?;
+        let tag = asked.or(self.default.as_deref()).ok_or(SupervisorError::ImageUnset)?;
         if self.allows(tag) {
             return Ok(tag.to_owned());
         }
@@ -58,8 +56,6 @@ impl AllowedImages {
     }
 
     fn allows(&self, tag: &str) -> bool {
-        self.list
-            .iter()
-            .any(|allowed| allowed == ANY_IMAGE || allowed == tag)
+        self.list.iter().any(|allowed| allowed == ANY_IMAGE || allowed == tag)
     }
 }

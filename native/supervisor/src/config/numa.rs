@@ -20,10 +20,7 @@ impl NumaZones {
             return Self::default();
         };
         let zones = value.as_object().and_then(|zones| {
-            zones
-                .iter()
-                .map(|(id, zone)| Some((id.clone(), cores(zone)?)))
-                .collect()
+            zones.iter().map(|(id, zone)| Some((id.clone(), cores(zone)?))).collect()
         });
         zones
             .or_else(|| reader.wrong(keys::NUMA_META, value, EXPECTED))

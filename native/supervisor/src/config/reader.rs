@@ -22,10 +22,7 @@ pub(super) struct Reader<'conf> {
 
 impl<'conf> Reader<'conf> {
     pub(super) const fn new(conf: &'conf Map<String, Value>) -> Self {
-        Self {
-            conf,
-            problems: Vec::new(),
-        }
+        Self { conf, problems: Vec::new() }
     }
 
     /// The value of a key; `null` is as good as absent.
@@ -48,15 +45,12 @@ impl<'conf> Reader<'conf> {
         };
         let texts = match value {
             Value::String(text) => Some(vec![text.clone()]),
-            Value::Array(items) => items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect(),
+            Value::Array(items) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+            }
             _ => None,
         };
-        texts
-            .or_else(|| self.wrong(key, value, "a list of texts"))
-            .unwrap_or_default()
+        texts.or_else(|| self.wrong(key, value, "a list of texts")).unwrap_or_default()
     }
 
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
@@ -69,8 +63,7 @@ impl<'conf> Reader<'conf> {
             Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
             _ => None,
         };
-        read.or_else(|| self.wrong(key, value, "true or false"))
-            .unwrap_or(default)
+        read.or_else(|| self.wrong(key, value, "true or false")).unwrap_or(default)
     }
 
     /// A whole number that the target type can hold.
@@ -103,10 +96,7 @@ impl<'conf> Reader<'conf> {
     }
 
     pub(super) fn paths(&mut self, key: &'static str) -> Vec<HostPath> {
-        self.strings(key)
-            .iter()
-            .filter_map(|text| self.parse_path(key, text))
-            .collect()
+        self.strings(key).iter().filter_map(|text| self.parse_path(key, text)).collect()
     }
 
     pub(super) fn location(&mut self, key: &'static str) -> Option<Location> {
@@ -114,8 +104,7 @@ impl<'conf> Reader<'conf> {
         match Location::parse(&text) {
             Ok(location) => Some(location),
             Err(source) => {
-                self.problems
-                    .push(SupervisorError::SettingStore { key, source });
+                self.problems.push(SupervisorError::SettingStore { key, source });
                 None
             }
         }
@@ -129,11 +118,7 @@ impl<'conf> Reader<'conf> {
         expected: &'static str,
     ) -> Option<T> {
         let found = value.to_string().chars().take(SHOWN).collect();
-        self.problems.push(SupervisorError::Setting {
-            key,
-            found,
-            expected,
-        });
+        self.problems.push(SupervisorError::Setting { key, found, expected });
         None
     }
 
@@ -141,8 +126,7 @@ impl<'conf> Reader<'conf> {
         match HostPath::parse(text.trim()) {
             Ok(path) => Some(path),
             Err(source) => {
-                self.problems
-                    .push(SupervisorError::SettingName { key, source });
+                self.problems.push(SupervisorError::SettingName { key, source });
                 None
             }
         }
@@ -212,15 +196,10 @@ mod tests {
 
     #[test]
     fn positive_numbers_lose_their_fraction() {
-        for (value, expected) in [
-            (json!(200), Some(200)),
-            (json!(150.9), Some(150)),
-            (json!("50.5"), Some(50)),
-        ] {
-            assert_eq!(
-                read(value, |reader| reader.positive(KEY)),
-                (expected, false)
-            );
+        for (value, expected) in
+            [(json!(200), Some(200)), (json!(150.9), Some(150)), (json!("50.5"), Some(50))]
+        {
+            assert_eq!(read(value, |reader| reader.positive(KEY)), (expected, false));
         }
         for value in [json!(0), json!(-1.5), json!(0.5), json!("x")] {
             assert_eq!(read(value, |reader| reader.positive(KEY)), (None, true));
@@ -237,10 +216,7 @@ mod tests {
             (json!("false"), false),
             (json!(null), true),
         ] {
-            assert_eq!(
-                read(value, |reader| reader.boolean(KEY, true)),
-                (expected, false)
-            );
+            assert_eq!(read(value, |reader| reader.boolean(KEY, true)), (expected, false));
         }
         for value in [json!(1), json!("yes"), json!([])] {
             assert!(read(value, |reader| reader.boolean(KEY, true)).1);
@@ -250,18 +226,10 @@ mod tests {
     #[test]
     fn lists_may_be_one_text() {
         let texts = |value| read(value, |reader| reader.strings(KEY));
-        assert_eq!(
-            texts(json!(["a", "b"])),
-            (vec!["a".into(), "b".into()], false)
-        );
+        assert_eq!(texts(json!(["a", "b"])), (vec!["a".into(), "b".into()], false));
         assert_eq!(texts(json!("a")), (vec!["a".into()], false));
         assert_eq!(texts(json!([])), (vec![], false));
-        for value in [
-            json!(1),
-            json!(["a", 1]),
-            json!(["a", null]),
-            json!({"a": "b"}),
-        ] {
+        for value in [json!(1), json!(["a", 1]), json!(["a", null]), json!({"a": "b"})] {
             assert_eq!(texts(value), (vec![], true));
         }
     }
@@ -283,10 +251,7 @@ mod tests {
     #[test]
     fn paths_are_absolute_and_normal() {
         let path = |value| read(value, |reader| reader.path(KEY).map(String::from));
-        assert_eq!(
-            path(json!("/var/run/nscd/")),
-            (Some("/var/run/nscd".into()), false)
-        );
+        assert_eq!(path(json!("/var/run/nscd/")), (Some("/var/run/nscd".into()), false));
         assert_eq!(path(json!("relative")), (None, true));
         assert_eq!(path(json!("/a/../b")), (None, true));
         assert_eq!(path(json!("")), (None, true));

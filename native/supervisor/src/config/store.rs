@@ -26,9 +26,7 @@ pub(crate) fn store_settings(
     let mut reader = Reader::new(conf);
     let supervisor = match reader.value(keys::RESOURCES_DIR) {
         Some(_) => None,
-        None => reader
-            .path(keys::LOCAL_DIR)
-            .and_then(|path| below(&path, "supervisor")),
+        None => reader.path(keys::LOCAL_DIR).and_then(|path| below(&path, "supervisor")),
     };
     let settings = read_store(&mut reader, supervisor.as_ref());
     match settings {

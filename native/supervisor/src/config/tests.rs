@@ -37,11 +37,7 @@ pub(crate) fn settings(change: Value) -> Settings {
 }
 
 fn problems(change: Value) -> Vec<String> {
-    Settings::read(&document(change))
-        .unwrap_err()
-        .iter()
-        .map(SupervisorError::report)
-        .collect()
+    Settings::read(&document(change)).unwrap_err().iter().map(SupervisorError::report).collect()
 }
 
 #[test]
@@ -57,10 +53,7 @@ fn storms_defaults() {
     let store = settings.store.unwrap();
     assert_eq!(store.refresh_interval, Duration::from_secs(60));
     assert_eq!(store.manifests_to_cache.get(), 10);
-    assert_eq!(
-        store.local_dir,
-        Path::new("/home/y/var/storm/supervisor/oci-resources")
-    );
+    assert_eq!(store.local_dir, Path::new("/home/y/var/storm/supervisor/oci-resources"));
     assert_eq!(store.local_tag_map, None);
 }
 
@@ -85,10 +78,7 @@ fn every_setting_is_read() {
     assert_eq!(settings.cgroup_parent.as_str(), "/storm/workers");
     assert_eq!(settings.nscd_dir.as_str(), "/run/nscd");
     let text = |paths: &[HostPath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(
-        text(&settings.readonly_binds),
-        ["/etc/krb5.conf", "/usr/share/zoneinfo"]
-    );
+    assert_eq!(text(&settings.readonly_binds), ["/etc/krb5.conf", "/usr/share/zoneinfo"]);
     assert_eq!(text(&settings.readwrite_binds), ["/srv/shared"]);
     assert_eq!(settings.layers_to_keep, 7);
     assert!(settings.enforce_memory);
@@ -99,10 +89,7 @@ fn every_setting_is_read() {
     assert_eq!(store.refresh_interval, Duration::from_secs(2));
     assert_eq!(store.manifests_to_cache.get(), 3);
     assert_eq!(store.local_dir, Path::new("/srv/oci"));
-    assert_eq!(
-        store.local_tag_map.as_deref(),
-        Some(Path::new("/etc/storm/tags"))
-    );
+    assert_eq!(store.local_tag_map.as_deref(), Some(Path::new("/etc/storm/tags")));
 }
 
 #[test]
@@ -159,10 +146,8 @@ fn every_problem_is_listed() {
 fn the_default_image_must_be_allowed() {
     assert_eq!(
         problems(json!({keys::IMAGE: "storm/other:1"})),
-        [
-            "cannot use setting `storm.oci.image` = `storm/other:1`: `storm.oci.allowed.images` is \
-          storm/rhel7:dev_current, storm/rhel7:dev_test"
-        ]
+        ["cannot use setting `storm.oci.image` = `storm/other:1`: `storm.oci.allowed.images` is \
+          storm/rhel7:dev_current, storm/rhel7:dev_test"]
     );
 }
 
@@ -170,10 +155,7 @@ fn the_default_image_must_be_allowed() {
 fn the_topologys_image_or_the_default_one_if_allowed() {
     let images = settings(json!({})).images;
     assert_eq!(images.choose(None).unwrap(), "storm/rhel7:dev_current");
-    assert_eq!(
-        images.choose(Some("storm/rhel7:dev_test")).unwrap(),
-        "storm/rhel7:dev_test"
-    );
+    assert_eq!(images.choose(Some("storm/rhel7:dev_test")).unwrap(), "storm/rhel7:dev_test");
     let error = images.choose(Some("../../evil\n")).unwrap_err();
     assert_eq!(
         error.report(),
@@ -201,10 +183,7 @@ fn a_system_call_filter_is_read_and_checked() {
     assert!(settings(change.clone()).seccomp.is_some());
     fs::write(&path, r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#).unwrap();
     let found = problems(change);
-    assert!(
-        found[0].starts_with("cannot use system call filter `"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("cannot use system call filter `"), "{found:?}");
 }
 
 #[test]
@@ -214,11 +193,7 @@ fn the_store_alone_needs_few_settings() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].report().contains(keys::RESOURCES_DIR), "{found:?}");
     for (key, value, expected) in [
-        (
-            keys::LOCAL_DIR,
-            "/srv/storm",
-            "/srv/storm/supervisor/oci-resources",
-        ),
+        (keys::LOCAL_DIR, "/srv/storm", "/srv/storm/supervisor/oci-resources"),
         (keys::RESOURCES_DIR, "/srv/oci", "/srv/oci"),
     ] {
         let conf = document(json!({key: value})).conf;

@@ -42,17 +42,9 @@ impl Place {
         write("config", &hex(&config), &config);
         write("manifests", &hex(&manifest), &manifest);
         for layer in ["base", "java"] {
-            write(
-                "layers",
-                &format!("{}.sqsh", hex(layer)),
-                &format!("squashfs of {layer}"),
-            );
+            write("layers", &format!("{}.sqsh", hex(layer)), &format!("squashfs of {layer}"));
         }
-        write(
-            "",
-            "image-tag-to-hash",
-            &format!("{TAG}:{}#comment\n", hex(&manifest)),
-        );
+        write("", "image-tag-to-hash", &format!("{TAG}:{}#comment\n", hex(&manifest)));
         let images = Images::open(&Self::conf(root.path()).to_string()).unwrap();
         Self { root, images }
     }
@@ -79,11 +71,7 @@ impl Place {
 }
 
 fn contents(image: &LocalImage) -> Vec<String> {
-    image
-        .layers
-        .iter()
-        .map(|layer| fs::read_to_string(layer.path.as_str()).unwrap())
-        .collect()
+    image.layers.iter().map(|layer| fs::read_to_string(layer.path.as_str()).unwrap()).collect()
 }
 
 #[test]
@@ -96,11 +84,7 @@ fn a_tag_becomes_local_files() {
     assert!(image.layers.iter().all(ImageLayer::fetched));
     let store = place.root.path().join("store").to_str().unwrap().to_owned();
     let expected = format!("file://{store}/config/");
-    assert!(
-        image.config_path.starts_with(&expected),
-        "{}",
-        image.config_path
-    );
+    assert!(image.config_path.starts_with(&expected), "{}", image.config_path);
     assert_eq!(image.manifest.as_ref().unwrap().len(), 64);
     assert!(!place.local_image().layers.iter().any(ImageLayer::fetched));
 }
@@ -132,21 +116,14 @@ fn what_is_not_there_is_an_error_with_a_code() {
     let place = Place::new();
     let code = |result: Result<String, SupervisorError>| result.unwrap_err().code().as_str();
     assert_eq!(code(place.images.manifest_json("storm/none:9")), "IMAGE");
-    assert_eq!(
-        code(place.images.manifest_json("../../etc/passwd")),
-        "IMAGE"
-    );
+    assert_eq!(code(place.images.manifest_json("../../etc/passwd")), "IMAGE");
     assert_eq!(code(place.images.resources_json("{}")), "IMAGE");
     assert_eq!(code(place.images.localize_json("[]")), "ARGUMENT");
     fs::remove_file(place.layer("java")).unwrap();
     let resolved = place.images.resolve(TAG.to_owned()).unwrap();
     let error = place.images.localize(resolved).unwrap_err();
     assert_eq!(error.code().as_str(), "IMAGE");
-    assert!(
-        error
-            .report()
-            .contains(place.layer("java").to_str().unwrap())
-    );
+    assert!(error.report().contains(place.layer("java").to_str().unwrap()));
 }
 
 #[test]
@@ -185,18 +162,12 @@ fn plugins_give_an_image_whole_or_not_at_all() {
     assert!(from_plugins(None, Some(&["/a"])).is_err());
     assert!(from_plugins(Some(config), Some(&["/a"])).is_err());
     fs::write(config, r#"{"config":{"Env":null}}"#).unwrap();
-    let image = from_plugins(Some(config), Some(&["/a", "/b"]))
-        .unwrap()
-        .unwrap();
+    let image = from_plugins(Some(config), Some(&["/a", "/b"])).unwrap().unwrap();
     assert!(image.env.is_empty() && image.entrypoint.is_empty());
     assert_eq!(image.layers.len(), 2);
     assert!(!image.layers[0].fetched());
     assert!(from_plugins(Some(config), Some(&["relative"])).is_err());
     fs::write(config, "not json").unwrap();
     let error = from_plugins(Some(config), Some(&["/a"])).unwrap_err();
-    assert!(
-        error.report().starts_with("cannot read image config `"),
-        "{}",
-        error.report()
-    );
+    assert!(error.report().starts_with("cannot read image config `"), "{}", error.report());
 }

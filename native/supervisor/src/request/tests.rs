@@ -87,9 +87,7 @@ pub(crate) fn image(directory: &Path, entrypoint: Value) -> LocalImage {
         config_path: Some(config.to_str().unwrap().to_owned()),
         layers: Some(layers.to_vec()),
     };
-    LocalImage::from_plugins("storm/rhel7:dev_current", &document)
-        .unwrap()
-        .unwrap()
+    LocalImage::from_plugins("storm/rhel7:dev_current", &document).unwrap().unwrap()
 }
 
 /// Composes the appendix's request with other settings, image and reservation.
@@ -171,11 +169,7 @@ fn limits_follow_the_settings() {
             zone.clone(),
             json!({"cpu": {"quota": 140_000, "period": 100_000, "cpus": "4,5", "mems": "1"}}),
         ),
-        (
-            json!({}),
-            zone,
-            json!({"cpu": {"quota": 140_000, "period": 100_000}}),
-        ),
+        (json!({}), zone, json!({"cpu": {"quota": 140_000, "period": 100_000}})),
         (json!({}), reserve(0), Value::Null),
     ] {
         assert_eq!(resources(change.clone(), reserve), expected, "{change}");
@@ -198,14 +192,8 @@ fn topology_environment_comes_last_in_its_own_order() {
     let environment = r#"{"Z":"a b'c","A":"","GONE":null,"PATH":"/bin"}"#;
     document.environment = serde_json::from_str(environment).unwrap();
     let request = composed(json!({}), Value::Null, reserve(140), &document);
-    let env = request["ociRuntimeConfig"]["process"]["env"]
-        .as_array()
-        .unwrap()
-        .clone();
-    assert_eq!(
-        env[8..],
-        [json!("Z=a b'c"), json!("A="), json!("PATH=/bin")]
-    );
+    let env = request["ociRuntimeConfig"]["process"]["env"].as_array().unwrap().clone();
+    assert_eq!(env[8..], [json!("Z=a b'c"), json!("A="), json!("PATH=/bin")]);
 }
 
 #[test]
@@ -216,19 +204,7 @@ fn what_the_launcher_would_refuse_is_refused_here() {
     document.environment = serde_json::from_str(r#"{"A":"nul \u0000"}"#).unwrap();
     let worker = Worker::parse(&document).unwrap();
     let image = image(directory.path(), Value::Null);
-    let error = compose(
-        &settings,
-        &worker,
-        &image,
-        &Reservation::default(),
-        Vec::new(),
-    )
-    .unwrap_err();
-    assert!(
-        error
-            .report()
-            .starts_with("cannot compose launch request: "),
-        "{}",
-        error.report()
-    );
+    let error =
+        compose(&settings, &worker, &image, &Reservation::default(), Vec::new()).unwrap_err();
+    assert!(error.report().starts_with("cannot compose launch request: "), "{}", error.report());
 }

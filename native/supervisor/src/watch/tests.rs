@@ -56,11 +56,7 @@ impl Node {
         });
         let run_root = RunRoot::new();
         run_root.write(&exit_name(), "");
-        Self {
-            watch,
-            run_root,
-            events,
-        }
+        Self { watch, run_root, events }
     }
 
     fn add(&self, init: Option<&Sleeper>, monitor: Option<&Sleeper>) {

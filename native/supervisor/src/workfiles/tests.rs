@@ -24,9 +24,7 @@ fn the_image_note_is_yaml_for_people() {
     image.manifest = Some("ef1ff2".to_owned());
     image.config_path = "file:///srv/images/config/1: #x".to_owned();
     write_image_note(&worker, &image);
-    let path = root
-        .path()
-        .join(format!("artifacts/runc-{}.yaml", worker.container));
+    let path = root.path().join(format!("artifacts/runc-{}.yaml", worker.container));
     assert_eq!(
         fs::read_to_string(path).unwrap(),
         "imageName: storm/rhel7:dev_current\nmanifest: ef1ff2\n\
@@ -72,15 +70,9 @@ fn the_request_is_readable_by_this_account_only() {
     let (root, worker) = placed();
     let json = crate::request::tests::appendix_request();
     let path = write_request(&worker, &json).unwrap();
-    assert_eq!(
-        path.as_str(),
-        root.path().join("worker/oci-config.json").to_str().unwrap()
-    );
+    assert_eq!(path.as_str(), root.path().join("worker/oci-config.json").to_str().unwrap());
     assert_eq!(fs::metadata(path.as_str()).unwrap().mode() & 0o777, 0o600);
-    assert_eq!(
-        LaunchRequest::parse(&fs::read(path.as_str()).unwrap()).unwrap(),
-        json
-    );
+    assert_eq!(LaunchRequest::parse(&fs::read(path.as_str()).unwrap()).unwrap(), json);
     // A second try writes it anew, even over a link.
     fs::remove_file(path.as_str()).unwrap();
     symlink(root.path().join("elsewhere"), path.as_str()).unwrap();
@@ -104,9 +96,5 @@ fn a_missing_worker_directory_is_named() {
     let (root, worker) = placed();
     fs::remove_dir(root.path().join("worker")).unwrap();
     let error = write_request(&worker, &crate::request::tests::appendix_request()).unwrap_err();
-    assert!(
-        error.report().starts_with("cannot write `"),
-        "{}",
-        error.report()
-    );
+    assert!(error.report().starts_with("cannot write `"), "{}", error.report());
 }

@@ -50,9 +50,7 @@ pub(crate) struct Call {
 
 impl Node {
     pub(crate) fn new() -> Self {
-        let node = Self {
-            root: tempfile::tempdir().unwrap(),
-        };
+        let node = Self { root: tempfile::tempdir().unwrap() };
         for directory in [
             "answers",
             "records-to-be",
@@ -99,11 +97,7 @@ impl Node {
     fn install_recorder(&self) {
         let script = RECORDER.replace("ROOT", self.root.path().to_str().unwrap());
         let mut install = Command::new("sh")
-            .args([
-                "-c",
-                "cat > \"$0\" && chmod 755 \"$0\"",
-                &self.text("launcher"),
-            ])
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\"", &self.text("launcher")])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -136,12 +130,7 @@ impl Node {
                     directory: parts.next().unwrap().to_owned(),
                 }
             })
-            .filter(|call| {
-                call.arguments
-                    .iter()
-                    .take(2)
-                    .any(|argument| argument == verb)
-            })
+            .filter(|call| call.arguments.iter().take(2).any(|argument| argument == verb))
             .collect()
     }
 
@@ -162,24 +151,13 @@ impl Node {
             "layers": layers.iter().map(|name| descriptor(layer, name)).collect::<Vec<_>>(),
         })
         .to_string();
-        fs::write(
-            self.path(&format!("store/config/{}", hex(&config))),
-            &config,
-        )
-        .unwrap();
-        fs::write(
-            self.path(&format!("store/manifests/{}", hex(&manifest))),
-            &manifest,
-        )
-        .unwrap();
+        fs::write(self.path(&format!("store/config/{}", hex(&config))), &config).unwrap();
+        fs::write(self.path(&format!("store/manifests/{}", hex(&manifest))), &manifest).unwrap();
         for name in layers {
             fs::write(self.layer(name), format!("squashfs of {name}")).unwrap();
         }
-        fs::write(
-            self.path("store/image-tag-to-hash"),
-            format!("{tag}:{}\n", hex(&manifest)),
-        )
-        .unwrap();
+        fs::write(self.path("store/image-tag-to-hash"), format!("{tag}:{}\n", hex(&manifest)))
+            .unwrap();
     }
 
     /// A layer in the store.
@@ -305,10 +283,7 @@ impl Supervisor {
                 }
             }
         });
-        Ok(Self {
-            containers,
-            events: Mutex::new(events),
-        })
+        Ok(Self { containers, events: Mutex::new(events) })
     }
 
     pub(crate) fn launch(&self, document: &Value) -> Value {
@@ -317,19 +292,11 @@ impl Supervisor {
     }
 
     pub(crate) fn event(&self) -> Value {
-        self.events
-            .lock()
-            .unwrap()
-            .recv_timeout(Duration::from_secs(20))
-            .unwrap()
+        self.events.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
-        self.events
-            .lock()
-            .unwrap()
-            .recv_timeout(Duration::from_millis(50))
-            .is_err()
+        self.events.lock().unwrap().recv_timeout(Duration::from_millis(50)).is_err()
     }
 }
 

@@ -61,9 +61,7 @@ fn run() -> Result<(), E2eError> {
         }
     }
     let kept = container::mounted_layers(&testbed.layout)?.len();
-    say::line(format!(
-        "{kept} layers stay mounted for the next container; releasing them"
-    ));
+    say::line(format!("{kept} layers stay mounted for the next container; releasing them"));
     testbed.release_layers(&container.id())?;
     testbed.expect_no_container()?;
     say::line("no process, mount, loop device or cgroup of the container is left");
@@ -84,15 +82,9 @@ fn show_counts(testbed: &mut Testbed) -> Result<Container, E2eError> {
     topology::submit(&layout, &testbed.user, &[(NAME, "")])?;
     say::line("submitted; waiting for its counts");
     let report = topology::report(&layout, NAME, 1, || testbed.check())?;
-    say::line(format!(
-        "first counts {:.1} s after submission",
-        submitted.elapsed().as_secs_f64()
-    ));
+    say::line(format!("first counts {:.1} s after submission", submitted.elapsed().as_secs_f64()));
     let text = topology::count(&topology::text(&layout)?);
-    let expected = text
-        .iter()
-        .map(|(word, count)| (word.clone(), count * report.passes))
-        .collect();
+    let expected = text.iter().map(|(word, count)| (word.clone(), count * report.passes)).collect();
     if report.counts != expected {
         return Err(E2eError::unconfirmed(
             "the topology counts as this program does",
@@ -111,10 +103,7 @@ fn show_counts(testbed: &mut Testbed) -> Result<Container, E2eError> {
     let container = Container::of(&layout, NAME)?;
     let outside = container.host_pid(report.pid)?;
     let outside = outside.map_or("?".to_owned(), |pid| pid.to_string());
-    say::fact(
-        "worker's pid",
-        format!("{} inside, {outside} outside", report.pid),
-    );
+    say::fact("worker's pid", format!("{} inside, {outside} outside", report.pid));
     Ok(container)
 }
 
@@ -132,51 +121,33 @@ fn show_container(layout: &Layout, user: &Account, container: &Container) -> Res
     );
     say::fact(
         "groups",
-        if status.field("Groups").is_empty() {
-            "none"
-        } else {
-            status.field("Groups")
-        },
+        if status.field("Groups").is_empty() { "none" } else { status.field("Groups") },
     );
     for set in process::CAPABILITY_SETS {
         say::fact(set, status.field(set));
     }
     say::fact("NoNewPrivs", status.field("NoNewPrivs"));
-    say::fact(
-        "Seccomp",
-        format!("{} (2 = filter)", status.field("Seccomp")),
-    );
+    say::fact("Seccomp", format!("{} (2 = filter)", status.field("Seccomp")));
     let init = container.init.to_string();
     for name in process::NAMESPACES {
         let own = process::namespace("self", name)?;
         let theirs = process::namespace(&init, name)?;
-        let relation = if own == theirs {
-            "the host's"
-        } else {
-            "its own"
-        };
+        let relation = if own == theirs { "the host's" } else { "its own" };
         say::fact(&format!("{name} namespace"), format!("{theirs} {relation}"));
     }
     let limits = cgroups::limits(&container.cgroup())?;
     say::fact("cgroup", container.cgroup());
     say::fact(
         "memory limit",
-        limits
-            .memory_bytes
-            .map_or("none".to_owned(), |bytes| format!("{} MiB", bytes >> 20)),
+        limits.memory_bytes.map_or("none".to_owned(), |bytes| format!("{} MiB", bytes >> 20)),
     );
     say::fact(
         "cpu limit",
-        limits.cpu_percent.map_or("none".to_owned(), |percent| {
-            format!("{percent} % of a core")
-        }),
+        limits.cpu_percent.map_or("none".to_owned(), |percent| format!("{percent} % of a core")),
     );
     for mount in container.mounts()? {
         if mount.target == Path::new("/") {
-            say::fact(
-                "its /",
-                format!("{} {} {}", mount.kind, mount.options, mount.super_options),
-            );
+            say::fact("its /", format!("{} {} {}", mount.kind, mount.options, mount.super_options));
         }
     }
     for line in files::read(&container.inside(image::OS_RELEASE))?.lines() {
@@ -187,28 +158,16 @@ fn show_container(layout: &Layout, user: &Account, container: &Container) -> Res
     let deleted = !container.inside(image::WHITEOUT).exists();
     say::fact(
         "whiteout",
-        format!(
-            "{} is {}",
-            image::WHITEOUT,
-            if deleted { "gone" } else { "still there" }
-        ),
+        format!("{} is {}", image::WHITEOUT, if deleted { "gone" } else { "still there" }),
     );
     let shown: Vec<String> = files::list(&container.inside(image::OPAQUE))?
         .iter()
         .filter_map(|entry| Some(entry.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    say::fact(
-        "opaque directory",
-        format!("{} has only {}", image::OPAQUE, shown.join(", ")),
-    );
+    say::fact("opaque directory", format!("{} has only {}", image::OPAQUE, shown.join(", ")));
     say::line("layers, mounted once on the host for all containers:");
     for mount in container::mounted_layers(layout)? {
-        say::line(format!(
-            "  {} {} {}",
-            mount.source,
-            mount.kind,
-            mount.target.display()
-        ));
+        say::line(format!("  {} {} {}", mount.source, mount.kind, mount.target.display()));
     }
     say::line("the launch, in milliseconds:");
     for phase in &container.record.phases {

@@ -45,15 +45,8 @@ impl BadImages {
         let mut bad = |name: &'static str, said: &[&str]| {
             let tag = format!("storm/{name}:1");
             let mut said: Vec<String> = said.iter().map(|&word| word.to_owned()).collect();
-            said.extend([
-                "cannot launch worker".to_owned(),
-                format!("topology {name}-"),
-            ]);
-            all.push(BadImage {
-                name,
-                tag: tag.clone(),
-                said,
-            });
+            said.extend(["cannot launch worker".to_owned(), format!("topology {name}-")]);
+            all.push(BadImage { name, tag: tag.clone(), said });
             tag
         };
 
@@ -73,10 +66,7 @@ impl BadImages {
         let digest = store.add_manifest(&["storm/manifest-type:1"], &index)?;
         bad("manifest-type", &[&digest, "media type"]);
 
-        let absent = Layer {
-            digest: files::digest_of("no such layer"),
-            size: 4096,
-        };
+        let absent = Layer { digest: files::digest_of("no such layer"), size: 4096 };
         let tag = bad("missing-layer", &[&absent.digest, "not found"]);
         store.add_image(&[&tag], &with(&absent))?;
 
@@ -95,39 +85,23 @@ impl BadImages {
         store.put_layer(&truncated, half, Some(&files::digest_of(half)))?;
         let size = u64::try_from(whole.len()).unwrap_or(u64::MAX);
         let tag = bad(TRUNCATED, &[&truncated]);
-        store.add_image(
-            &[&tag],
-            &with(&Layer {
-                digest: truncated.clone(),
-                size,
-            }),
-        )?;
+        store.add_image(&[&tag], &with(&Layer { digest: truncated.clone(), size }))?;
 
         let tag = bad("no-bash", &["bash"]);
         store.add_image(&[&tag], good.get(2..).unwrap_or_default())?;
 
-        Ok(Self {
-            all,
-            whole,
-            truncated,
-        })
+        Ok(Self { all, whole, truncated })
     }
 }
 
 /// A layer of one file that does not compress, so that half of it is no squashfs.
 fn small_layer(layout: &Layout, tree: &std::path::Path) -> Result<Vec<u8>, E2eError> {
     files::make_dir(tree)?;
-    let text: String = (0..4096)
-        .map(|number| files::digest_of(number.to_string()))
-        .collect();
+    let text: String = (0..4096).map(|number| files::digest_of(number.to_string())).collect();
     files::write(&tree.join("content"), format!("{}\n{text}", tree.display()))?;
     let file = tree.with_extension("sqsh");
     image::squash(tree, &file, &layout.log("bad-layers"))?;
-    std::fs::read(&file).map_err(|source| E2eError::File {
-        verb: "read",
-        path: file,
-        source,
-    })
+    std::fs::read(&file).map_err(|source| E2eError::File { verb: "read", path: file, source })
 }
 
 /// Waits until one line of the supervisor's log, from byte `start` on, has all these words.
@@ -135,9 +109,7 @@ pub(crate) fn said(layout: &Layout, start: usize, words: &[String]) -> Result<St
     let line = interrupt::poll(REFUSAL_LIMIT, || {
         let log = files::read(&layout.supervisor_log())?;
         let new = log.get(start..).unwrap_or_default();
-        let found = new
-            .lines()
-            .find(|line| words.iter().all(|word| line.contains(word.as_str())));
+        let found = new.lines().find(|line| words.iter().all(|word| line.contains(word.as_str())));
         Ok(found.map(str::to_owned))
     })?;
     line.ok_or_else(|| E2eError::TimedOut {

@@ -18,104 +18,44 @@ pub(crate) fn counted_in_the_container(
     report: &Report,
 ) -> Result<(), E2eError> {
     let text = topology::count(&topology::text(&testbed.layout)?);
-    let expected = text
-        .into_iter()
-        .map(|(word, count)| (word, count * report.passes))
-        .collect();
-    same(
-        "the topology counts the text's words",
-        &report.counts,
-        &expected,
-    )?;
+    let expected = text.into_iter().map(|(word, count)| (word, count * report.passes)).collect();
+    same("the topology counts the text's words", &report.counts, &expected)?;
     let counter = container.host_pid(report.pid)?;
-    holds(
-        "the counting process is in the container",
-        counter.is_some(),
-        report.pid,
-    )?;
+    holds("the counting process is in the container", counter.is_some(), report.pid)?;
     let release = files::read(&container.inside(image::OS_RELEASE))?;
-    holds(
-        "the container's root is the image",
-        release.contains(image::VARIANT),
-        release,
-    )
+    holds("the container's root is the image", release.contains(image::VARIANT), release)
 }
 
 /// Whiteout and opaque directory work, and nobody can write to the image.
 pub(crate) fn overlay(container: &Container) -> Result<(), E2eError> {
     let hidden = container.inside(image::WHITEOUT);
-    holds(
-        "a whiteout hides a lower file",
-        !hidden.exists(),
-        hidden.display(),
-    )?;
+    holds("a whiteout hides a lower file", !hidden.exists(), hidden.display())?;
     let mut seen = Vec::new();
     for entry in files::list(&container.inside(image::OPAQUE))? {
-        seen.push(
-            entry
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        );
+        seen.push(entry.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
-    same(
-        "an opaque directory hides what is below",
-        seen,
-        vec![image::OPAQUE_ENTRY.to_owned()],
-    )?;
-    let root = container
-        .mounts()?
-        .into_iter()
-        .find(|mount| mount.target == Path::new("/"));
+    same("an opaque directory hides what is below", seen, vec![image::OPAQUE_ENTRY.to_owned()])?;
+    let root = container.mounts()?.into_iter().find(|mount| mount.target == Path::new("/"));
     let root = root.ok_or_else(|| E2eError::unconfirmed("the container has a root", "no mount"))?;
-    same(
-        "the root file system is an overlay",
-        root.kind.as_str(),
-        "overlay",
-    )?;
-    holds(
-        "the root file system is read-only",
-        root.has("ro"),
-        &root.options,
-    )
+    same("the root file system is an overlay", root.kind.as_str(), "overlay")?;
+    holds("the root file system is read-only", root.has("ro"), &root.options)
 }
 
 /// Every process has the topology user's ids, no capability and no way to get one.
 pub(crate) fn identity(testbed: &Testbed, container: &Container) -> Result<(), E2eError> {
     let pids = container.processes()?;
-    holds(
-        "a worker is at least two processes",
-        pids.len() >= 2,
-        format!("{pids:?}"),
-    )?;
+    holds("a worker is at least two processes", pids.len() >= 2, format!("{pids:?}"))?;
     for pid in pids {
         let status = Status::read(pid)?;
-        same(
-            "every process has the user's uid",
-            status.only_id("Uid"),
-            Some(testbed.user.uid),
-        )?;
-        same(
-            "every process has the user's gid",
-            status.only_id("Gid"),
-            Some(testbed.user.gid),
-        )?;
+        same("every process has the user's uid", status.only_id("Uid"), Some(testbed.user.uid))?;
+        same("every process has the user's gid", status.only_id("Gid"), Some(testbed.user.gid))?;
         let groups = status.field("Groups").to_owned();
         let own = groups.is_empty() || groups == testbed.user.gid.to_string();
         holds("no process is in a group of the host's", own, groups)?;
         for set in process::CAPABILITY_SETS {
-            same(
-                "every capability set is empty",
-                status.field(set),
-                "0000000000000000",
-            )?;
+            same("every capability set is empty", status.field(set), "0000000000000000")?;
         }
-        same(
-            "no process can gain privileges",
-            status.field("NoNewPrivs"),
-            "1",
-        )?;
+        same("no process can gain privileges", status.field("NoNewPrivs"), "1")?;
     }
     Ok(())
 }
@@ -126,11 +66,7 @@ pub(crate) fn namespaces(container: &Container) -> Result<(), E2eError> {
     for name in process::NAMESPACES {
         let own = process::namespace("self", name)? != process::namespace(&init, name)?;
         let expected = matches!(name, "mnt" | "pid" | "ipc" | "uts");
-        same(
-            &format!("the {name} namespace is the container's own"),
-            own,
-            expected,
-        )?;
+        same(&format!("the {name} namespace is the container's own"), own, expected)?;
     }
     Ok(())
 }
@@ -138,11 +74,7 @@ pub(crate) fn namespaces(container: &Container) -> Result<(), E2eError> {
 /// The seccomp mode of all processes: 0 without, 2 with a filter.
 pub(crate) fn seccomp(container: &Container, mode: &str) -> Result<(), E2eError> {
     for pid in container.processes()? {
-        same(
-            "the seccomp mode is as configured",
-            Status::read(pid)?.field("Seccomp"),
-            mode,
-        )?;
+        same("the seccomp mode is as configured", Status::read(pid)?.field("Seccomp"), mode)?;
     }
     Ok(())
 }
@@ -150,11 +82,7 @@ pub(crate) fn seccomp(container: &Container, mode: &str) -> Result<(), E2eError>
 /// The cgroup has the limits that the request asked for, and all of the container is in it.
 pub(crate) fn limits(container: &Container) -> Result<(), E2eError> {
     let limits = cgroups::limits(&container.cgroup())?;
-    same(
-        "the CPU quota is the configured one",
-        limits.cpu_percent,
-        Some(u64::from(CPU_PERCENT)),
-    )?;
+    same("the CPU quota is the configured one", limits.cpu_percent, Some(u64::from(CPU_PERCENT)))?;
     let request: serde_json::Value = serde_json::from_str(&files::read(
         &container.worker.join("oci-config.json"),
     )?)
@@ -165,22 +93,10 @@ pub(crate) fn limits(container: &Container) -> Result<(), E2eError> {
     let wanted = request
         .pointer("/ociRuntimeConfig/linux/resources/memory/limit")
         .and_then(serde_json::Value::as_u64);
-    holds(
-        "the request limits memory",
-        wanted.is_some_and(|bytes| bytes > 0),
-        request,
-    )?;
-    same(
-        "the memory limit is the request's",
-        limits.memory_bytes,
-        wanted,
-    )?;
+    holds("the request limits memory", wanted.is_some_and(|bytes| bytes > 0), request)?;
+    same("the memory limit is the request's", limits.memory_bytes, wanted)?;
     let members = container.processes()?;
-    holds(
-        "pid 1 is in the cgroup",
-        members.contains(&container.init),
-        format!("{members:?}"),
-    )
+    holds("pid 1 is in the cgroup", members.contains(&container.init), format!("{members:?}"))
 }
 
 /// Two containers of one image use the same mounts: one loop device a layer.
@@ -190,26 +106,12 @@ pub(crate) fn layers_are_shared(
     other: &Container,
 ) -> Result<(), E2eError> {
     let keys = |container: &Container| -> Vec<_> {
-        container
-            .record
-            .layers
-            .iter()
-            .map(|layer: &LayerRecord| layer.key.to_string())
-            .collect()
+        container.record.layers.iter().map(|layer: &LayerRecord| layer.key.to_string()).collect()
     };
-    same(
-        "two containers of one image have the same layers",
-        keys(one),
-        keys(other),
-    )?;
+    same("two containers of one image have the same layers", keys(one), keys(other))?;
     let mounts = container::mounted_layers(&testbed.layout)?;
     for key in keys(one) {
-        let target = testbed
-            .layout
-            .run_root
-            .join("layers")
-            .join(&key)
-            .join("mnt");
+        let target = testbed.layout.run_root.join("layers").join(&key).join("mnt");
         let count = mounts.iter().filter(|mount| mount.target == target).count();
         same("a shared layer is mounted once", count, 1)?;
     }
@@ -235,14 +137,6 @@ pub(crate) fn mounted_nothing(container: &Container) -> Result<(), E2eError> {
         .filter(|layer| layer.mounted)
         .map(|layer| &layer.path)
         .collect();
-    holds(
-        "a later launch mounts no layer",
-        mounted.is_empty(),
-        format!("{mounted:?}"),
-    )?;
-    holds(
-        "a launch has layers",
-        !container.record.layers.is_empty(),
-        "none",
-    )
+    holds("a later launch mounts no layer", mounted.is_empty(), format!("{mounted:?}"))?;
+    holds("a launch has layers", !container.record.layers.is_empty(), "none")
 }

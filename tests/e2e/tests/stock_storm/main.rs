@@ -90,14 +90,8 @@ fn checks(
         "processes_are_the_users_without_capabilities",
         containment::identity(testbed, &one),
     );
-    verdicts.check(
-        "namespaces_are_the_containers_own",
-        containment::namespaces(&one),
-    );
-    verdicts.check(
-        "seccomp_filters_with_a_profile",
-        containment::seccomp(&one, "2"),
-    );
+    verdicts.check("namespaces_are_the_containers_own", containment::namespaces(&one));
+    verdicts.check("seccomp_filters_with_a_profile", containment::seccomp(&one, "2"));
     verdicts.check("the_cgroup_has_the_limits", containment::limits(&one));
     verdicts.check(
         "two_workers_share_their_layers",
@@ -106,38 +100,21 @@ fn checks(
 
     for image in &bad.all {
         let outcome = said(&layout, 0, &image.said).and_then(|_| unharmed(testbed, supervisor));
-        verdicts.check(
-            &format!("{}_costs_one_worker", image.name.replace('-', "_")),
-            outcome,
-        );
+        verdicts.check(&format!("{}_costs_one_worker", image.name.replace('-', "_")), outcome);
     }
     verdicts.check("a_repaired_layer_is_fetched_again", repaired(testbed, bad));
     let discarded = ["discarded 1 local layer", TRUNCATED].map(str::to_owned);
-    verdicts.check(
-        "only_the_refused_layer_is_discarded",
-        said(&layout, 0, &discarded).map(|_| ()),
-    );
+    verdicts.check("only_the_refused_layer_is_discarded", said(&layout, 0, &discarded).map(|_| ()));
     let names: Vec<&str> = bad.all.iter().map(|image| image.name).collect();
     topology::kill(&layout, &user, &names)?;
-    verdicts.check(
-        "bad_input_leaves_nothing",
-        only_remain(testbed, &[&one, &two]),
-    );
+    verdicts.check("bad_input_leaves_nothing", only_remain(testbed, &[&one, &two]));
 
     verdicts.check("a_later_launch_mounts_and_fetches_nothing", later(testbed));
     verdicts.check("an_end_is_told_truly_and_made_up_for", ended(testbed));
-    verdicts.check(
-        "a_user_not_permitted_costs_one_worker",
-        banned(testbed, supervisor),
-    );
-    verdicts.check(
-        "a_missing_mount_source_costs_one_worker",
-        unmounted(testbed, settings, supervisor),
-    );
-    verdicts.check(
-        "workers_outlive_their_supervisor",
-        restarted(testbed, settings, &one),
-    );
+    verdicts.check("a_user_not_permitted_costs_one_worker", banned(testbed, supervisor));
+    verdicts
+        .check("a_missing_mount_source_costs_one_worker", unmounted(testbed, settings, supervisor));
+    verdicts.check("workers_outlive_their_supervisor", restarted(testbed, settings, &one));
     verdicts.check("seccomp_is_off_without_a_profile", unfiltered(testbed));
 
     verdicts.check("killing_leaves_nothing", killed(testbed, &one));
@@ -148,34 +125,21 @@ fn checks(
 fn example_loads(testbed: &Testbed) -> Result<(), E2eError> {
     let group = format!("storm.worker-launcher.group={}", testbed.daemon.name);
     let found = testbed.example_config.lines().any(|line| line == group);
-    holds(
-        "the example has the group filled in",
-        found,
-        &testbed.example_config,
-    )
+    holds("the example has the group filled in", found, &testbed.example_config)
 }
 
 fn pid(testbed: &mut Testbed) -> Result<Option<u32>, E2eError> {
-    testbed
-        .cluster
-        .as_mut()
-        .map_or(Ok(None), Cluster::supervisor_pid)
+    testbed.cluster.as_mut().map_or(Ok(None), Cluster::supervisor_pid)
 }
 
 /// The supervisor is still the one that was started.
 fn unharmed(testbed: &mut Testbed, supervisor: Option<u32>) -> Result<(), E2eError> {
-    same(
-        "the supervisor is still the same process",
-        pid(testbed)?,
-        supervisor,
-    )
+    same("the supervisor is still the same process", pid(testbed)?, supervisor)
 }
 
 /// The topology with the truncated layer runs once the store has the whole one.
 fn repaired(testbed: &mut Testbed, bad: &BadImages) -> Result<(), E2eError> {
-    testbed
-        .store
-        .put_layer(&bad.truncated, &bad.whole, Some(&bad.truncated))?;
+    testbed.store.put_layer(&bad.truncated, &bad.whole, Some(&bad.truncated))?;
     topology::report(&testbed.layout.clone(), TRUNCATED, 1, || testbed.check()).map(|_| ())
 }
 
@@ -191,17 +155,9 @@ fn only_remain(testbed: &Testbed, containers: &[&Container]) -> Result<(), E2eEr
         found.sort();
         Ok((found == expected).then_some(()))
     })?;
-    holds(
-        "only running containers have records",
-        found.is_some(),
-        "others have, too",
-    )?;
+    holds("only running containers have records", found.is_some(), "others have, too")?;
     let workers = files::list(&testbed.layout.workers())?.len();
-    same(
-        "only running containers have worker directories",
-        workers,
-        containers.len(),
-    )
+    same("only running containers have worker directories", workers, containers.len())
 }
 
 fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
@@ -211,12 +167,7 @@ fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
     topology::report(&layout, LATER, 1, || testbed.check())?;
     let container = Container::of(&layout, LATER)?;
     containment::mounted_nothing(&container)?;
-    said(
-        &layout,
-        start,
-        &[container.id(), "0 fetched, 0 mounted".to_owned()],
-    )
-    .map(|_| ())
+    said(&layout, start, &[container.id(), "0 fetched, 0 mounted".to_owned()]).map(|_| ())
 }
 
 /// Kills a container's pid 1: Storm learns the code a shell would tell, and starts another.
@@ -226,22 +177,12 @@ fn ended(testbed: &mut Testbed) -> Result<(), E2eError> {
     let before = Container::of(&layout, LATER)?;
     process::kill(before.init);
     let worker = before.record.container_id.worker_id().to_string();
-    said(
-        &layout,
-        start,
-        &[worker, "exited with code: 137".to_owned()],
-    )?;
+    said(&layout, start, &[worker, "exited with code: 137".to_owned()])?;
     let next = interrupt::poll(RELAUNCH_LIMIT, || {
         testbed.check()?;
-        Ok(Container::of(&layout, LATER)
-            .ok()
-            .filter(|next| next.id() != before.id()))
+        Ok(Container::of(&layout, LATER).ok().filter(|next| next.id() != before.id()))
     })?;
-    holds(
-        "an ended worker is started anew",
-        next.is_some(),
-        "no other container",
-    )?;
+    holds("an ended worker is started anew", next.is_some(), "no other container")?;
     topology::report(&layout, LATER, 1, || testbed.check()).map(|_| ())
 }
 
@@ -280,11 +221,7 @@ fn unmounted(
 ) -> Result<(), E2eError> {
     let layout = testbed.layout.clone();
     let user = testbed.user.clone();
-    let mount = settings
-        .readonly_mounts
-        .first()
-        .cloned()
-        .unwrap_or_default();
+    let mount = settings.readonly_mounts.first().cloned().unwrap_or_default();
     files::remove_tree(mount.as_ref())?;
     let words = [mount.as_str(), "storm.oci.readonly.bindmounts"];
     let outcome = refused(testbed, "no-source", &words, supervisor);
@@ -301,21 +238,14 @@ fn restarted(testbed: &mut Testbed, settings: &Settings, one: &Container) -> Res
     cluster.stop_supervisor();
     let before = topology::report(&layout, ONE, 1, || Ok(()))?;
     topology::report(&layout, ONE, before.passes + 2, || Ok(()))?;
-    cluster.configure(&Settings {
-        seccomp: false,
-        ..settings.clone()
-    })?;
+    cluster.configure(&Settings { seccomp: false, ..settings.clone() })?;
     cluster.start_supervisor()?;
     // Several of the supervisor's rounds: a worker it did not know would be killed in the first.
     thread::sleep(Duration::from_secs(10));
     let after = topology::report(&layout, ONE, before.passes + 4, || testbed.check())?;
     same("the worker is the same process", after.pid, before.pid)?;
     let again = Container::of(&layout, ONE)?;
-    same(
-        "the container is the same",
-        (again.id(), again.init),
-        (one.id(), one.init),
-    )
+    same("the container is the same", (again.id(), again.init), (one.id(), one.init))
 }
 
 fn unfiltered(testbed: &mut Testbed) -> Result<(), E2eError> {

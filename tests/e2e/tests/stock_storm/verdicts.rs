@@ -15,11 +15,7 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     pub(crate) fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            passed: 0,
-            failed: Vec::new(),
-        }
+        Self { began: Instant::now(), passed: 0, failed: Vec::new() }
     }
 
     /// Notes how a check went. The checks after it go on.
@@ -45,11 +41,7 @@ impl Verdicts {
         if !self.failed.is_empty() {
             say::plain(format!("\nfailures: {}", self.failed.join(", ")));
         }
-        let verdict = if self.failed.is_empty() {
-            "ok"
-        } else {
-            "FAILED"
-        };
+        let verdict = if self.failed.is_empty() { "ok" } else { "FAILED" };
         say::plain(format!(
             "\ntest result: {verdict}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; \
              finished in {:.2}s",
@@ -57,11 +49,7 @@ impl Verdicts {
             self.failed.len(),
             self.seconds()
         ));
-        if self.failed.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -74,10 +62,7 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
     if found == expected {
         Ok(())
     } else {
-        Err(E2eError::unconfirmed(
-            claim,
-            format!("found {found:?}, expected {expected:?}"),
-        ))
+        Err(E2eError::unconfirmed(claim, format!("found {found:?}, expected {expected:?}")))
     }
 }
 
@@ -87,9 +72,5 @@ pub(crate) fn holds(
     holds: bool,
     found: impl std::fmt::Display,
 ) -> Result<(), E2eError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(E2eError::unconfirmed(claim, found.to_string()))
-    }
+    if holds { Ok(()) } else { Err(E2eError::unconfirmed(claim, found.to_string())) }
 }
