@@ -53,6 +53,8 @@ $(JAR): build.gradle settings.gradle $(shell find java/src/main -type f)
 	$(AS_CALLER) gradle --quiet --no-daemon --console=plain jar
 
 install: build ## install below PREFIX for the group GROUP; the launcher reads CONF_DIR
+	@! '$(LAUNCHER)' --version | grep -q 'test build' || { \
+	  echo "make install: cannot install a test build of the launcher: build it without features" >&2; exit 1; }
 	@getent group '$(GROUP)' >/dev/null || { \
 	  echo "make install: cannot find the group '$(GROUP)': create it, or name another with GROUP=" >&2; exit 1; }
 	umask 022; mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/storm-oci' '$(DESTDIR)$(CONF_DIR)'

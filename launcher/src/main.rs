@@ -44,6 +44,7 @@ mod self_check;
 mod signal;
 mod squashfs;
 mod sweep;
+mod switches;
 mod sys;
 mod sys_file;
 mod sys_mount;
@@ -61,6 +62,8 @@ use error::LauncherError;
 use sanitize::CallerProcess;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "test-switches")]
+    switches::read();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(LauncherError::Reported { code }) => ExitCode::from(code),

@@ -78,7 +78,9 @@ fn one_line(text: &str) -> String {
 
 /// Prints `--version`.
 pub(crate) fn version() {
-    let text = format!("worker-launcher {}\n", env!("CARGO_PKG_VERSION"));
+    let build =
+        if cfg!(feature = "test-switches") { " (test build, not to be installed)" } else { "" };
+    let text = format!("worker-launcher {}{build}\n", env!("CARGO_PKG_VERSION"));
     print(stdout(), &text);
 }
 

@@ -188,6 +188,7 @@ impl Host {
     ) -> Command {
         let mut command = Command::new(self.program());
         command.args(arguments).uid(caller.uid).gid(caller.gid).env_clear().current_dir("/");
+        command.envs(std::env::var_os(SWITCHES).map(|names| (SWITCHES, names)));
         command
     }
 
@@ -273,9 +274,18 @@ pub(crate) fn install(path: &Path) {
     let mut command = Command::new("install");
     command
         .args(["-o", "root", "-g", &GROUP_ID.to_string(), "-m", "6550"])
-        .args([Path::new(env!("CARGO_BIN_EXE_worker-launcher")), path]);
+        .args([&program_under_test(), path]);
     outcome::run(command).expect_success();
 }
+
+/// The program to test: this build's, unless `LAUNCHER_UNDER_TEST` names another.
+fn program_under_test() -> PathBuf {
+    std::env::var_os("LAUNCHER_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_worker-launcher").into(), PathBuf::from)
+}
+
+/// Names what a test build goes without; other builds ignore it.
+const SWITCHES: &str = "STORM_OCI_WITHOUT";
 
 fn settle(path: &Path, owner: Option<TestAccount>, mode: u32) {
     if let Some(owner) = owner {
