@@ -78,13 +78,15 @@ fn check_config(findings: &mut Vec<Finding>) -> Option<Config> {
     let mut untrusted = Vec::new();
     let file = trusted::inspect(&config::path(), &mut untrusted);
     findings.extend(untrusted.into_iter().map(Finding::from));
-    let mut mistakes = Vec::new();
-    let config = file.and_then(|file| config::read(&file, &mut mistakes));
+    let mistakes = match config::read(&file?) {
+        Ok(config) => return Some(config),
+        Err(mistakes) => mistakes,
+    };
     findings.extend(mistakes.into_iter().map(|mistake| {
         let error = LauncherError::Config { path: config::path(), problem: mistake.problem };
         Finding::new(error, mistake.fix)
     }));
-    config
+    None
 }
 
 fn check_own_file(config: Option<&Config>, findings: &mut Vec<Finding>) {

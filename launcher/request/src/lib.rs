@@ -5,6 +5,7 @@
 //! here does I/O: bytes go in, values that cannot be wrong come out.
 #![forbid(unsafe_code)]
 
+mod config_file;
 mod error;
 mod field;
 mod ids;
@@ -18,6 +19,7 @@ mod rlimit;
 mod runtime_spec;
 mod seccomp;
 
+pub use config_file::{Config, ConfigMistake};
 pub use error::RequestError;
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
 pub use layer_key::{FileIdentity, LayerKey};
