@@ -332,7 +332,7 @@ impl LauncherError {
                 "run `worker-launcher --checksetup` as root; it lists every problem and its fix",
             ),
             Self::Failed { step: Step::Mount, source: Errno::NODEV, .. } => {
-                Some("this kernel has no squashfs: load the module with `modprobe squashfs`")
+                Some("this kernel lacks that file system: load its module with `modprobe`")
             }
             Self::Refused { step: Step::FindProgram, .. } => {
                 Some("Storm starts workers with bash: the image needs it on its PATH")

@@ -9,7 +9,7 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
-use crate::layers::MountedLayers;
+use crate::layers::LayersLock;
 use crate::monitor;
 use crate::phases::Phases;
 use crate::process::HeldProcess;
@@ -44,7 +44,7 @@ pub(crate) struct Launch<'a> {
 #[derive(Debug)]
 pub(crate) struct Means<'a> {
     /// The layers' mounts, kept.
-    pub(crate) layers: &'a MountedLayers,
+    pub(crate) layers: &'a LayersLock,
     /// The container's standard streams.
     pub(crate) output: &'a OutputFiles,
     /// The line to the monitor.

@@ -19,7 +19,7 @@ use storm_oci_request::{ContainerId, LayerRecord};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
-use crate::layers::{MOUNT_POINT, is_squashfs};
+use crate::layers::{MOUNT_POINT, is_layer};
 use crate::run_root::RunRoot;
 use crate::sys_file::read_at_most;
 use crate::sys_mount::{restrict_mount, unshare_mounts};
@@ -163,7 +163,7 @@ fn clone_layer(
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let source = format!("{}/{MOUNT_POINT}", layer.key);
     let tree = open_tree(&view.layers, source, flags).map_err(failed)?;
-    if !is_squashfs(&tree).map_err(failed)? {
+    if !is_layer(&tree).map_err(failed)? {
         return Err(LauncherError::refused(
             Step::Mount,
             layer.path.as_str(),

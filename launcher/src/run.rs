@@ -50,7 +50,8 @@ pub(crate) fn run(
     let worker = WorkerPaths { root: parent_of(&worker_dir)?, directory: worker_dir, artifacts };
     let request = request_file::read(&caller.identity, config, account, request, &worker)?;
     phases.done("request");
-    let layers = layers::open_all(&caller.identity, &request.layers)?;
+    let mut layers =
+        layers::open_all(&caller.identity, &account.identity, config, &request.layers)?;
     let host = Host::open(config)?;
     phases.done("open");
     let record = first_record(caller, account, &worker, &request, &layers, launched_millis);
@@ -65,7 +66,7 @@ pub(crate) fn run(
         host: &host,
         claim: &claim,
     };
-    let outcome = start(&launch, record, &layers, phases);
+    let outcome = start(&launch, record, &mut layers, phases);
     match outcome {
         Err(LauncherError::Reported { .. }) | Ok(()) => outcome,
         Err(error) => {
@@ -99,14 +100,7 @@ fn first_record(
         uid: account.identity.uid,
         gid: account.identity.gid,
         cgroup: request.oci_runtime_config.linux.cgroups_path.clone(),
-        layers: layers
-            .iter()
-            .map(|layer| LayerRecord {
-                key: layer.key.clone(),
-                path: layer.path.clone(),
-                mounted: false,
-            })
-            .collect(),
+        layers: records_of(layers),
         monitor: None,
         init: None,
         launched_millis,
@@ -114,12 +108,16 @@ fn first_record(
     }
 }
 
+fn records_of(layers: &[LayerFile]) -> Vec<LayerRecord> {
+    layers.iter().map(|layer| layer.record.clone()).collect()
+}
+
 /// What needs undoing when it fails: from the first change outside of the container's directory
 /// to the launching process's last word.
 fn start(
     launch: &Launch<'_>,
     mut record: LaunchRecord,
-    layers: &[LayerFile],
+    layers: &mut [LayerFile],
     mut phases: Phases,
 ) -> Result<(), LauncherError> {
     let Launch { caller, config, account, worker, .. } = *launch;
@@ -128,7 +126,7 @@ fn start(
     let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
     phases.done("worker directory");
     let mounted = layers::mount_all(&launch.host.run_root, layers)?;
-    record.layers.clone_from(&mounted.records);
+    record.layers = records_of(layers);
     phases.done("layers");
     let failed = |source| LauncherError::failed(Step::Spawn, "monitor", source);
     let (answer, word) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;

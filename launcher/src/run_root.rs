@@ -4,7 +4,7 @@
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
-use storm_oci_request::HostPath;
+use storm_oci_request::{ContainerId, HostPath};
 
 use crate::config::Config;
 use crate::directory::Directory;
@@ -51,6 +51,15 @@ impl RunRoot {
     /// The run root's own directory.
     pub(crate) fn root(&self) -> &Directory {
         &self.root
+    }
+
+    /// The containers that have a directory, in the order of their ids.
+    pub(crate) fn containers(&self) -> Result<Vec<ContainerId>, LauncherError> {
+        let names = self.root.entries()?;
+        let mut containers: Vec<ContainerId> =
+            names.iter().filter_map(|name| ContainerId::parse(name).ok()).collect();
+        containers.sort();
+        Ok(containers)
     }
 
     /// Keeps others from claiming and from giving up container directories.

@@ -5,6 +5,7 @@ use storm_oci_request::{ContainerId, HostPath};
 use crate::config::Config;
 use crate::error::LauncherError;
 use crate::host::Host;
+use crate::layer_reaper;
 use crate::remains::{self, Hold};
 use crate::report;
 use crate::sanitize::CallerProcess;
@@ -25,7 +26,7 @@ pub(crate) fn sweep(
 ) -> Result<(), LauncherError> {
     let host = Host::open(config)?;
     let mut first_failure = Ok(());
-    for container in candidates(&host)? {
+    for container in host.run_root.containers()? {
         match sweep_one(&host, &container, caller.identity.uid, worker_root) {
             Ok(true) => report::note(&format!("removed what was left of {container}")),
             Ok(false) => {}
@@ -33,15 +34,7 @@ pub(crate) fn sweep(
             Err(error) => report::note(&error.to_string()),
         }
     }
-    first_failure
-}
-
-fn candidates(host: &Host) -> Result<Vec<ContainerId>, LauncherError> {
-    let names = host.run_root.root().entries()?;
-    let mut containers: Vec<ContainerId> =
-        names.iter().filter_map(|name| ContainerId::parse(name).ok()).collect();
-    containers.sort();
-    Ok(containers)
+    first_failure.and_then(|()| layer_reaper::remove_unmounted(&host))
 }
 
 fn sweep_one(

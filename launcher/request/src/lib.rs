@@ -18,6 +18,7 @@ mod resources;
 mod rlimit;
 mod runtime_spec;
 mod seccomp;
+mod superblock;
 
 pub use config_file::{Config, ConfigMistake};
 pub use error::RequestError;
@@ -36,3 +37,4 @@ pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, We
 pub use rlimit::{Rlimit, RlimitResource};
 pub use runtime_spec::{RuntimeSpec, SpecInputs, bind_source};
 pub use seccomp::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};
+pub use superblock::{SUPERBLOCK_BYTES, check_superblock};
