@@ -156,6 +156,17 @@ impl Hierarchies {
         self.0.iter().map(|hierarchy| hierarchy.root.as_raw_fd())
     }
 
+    /// Moves the calling process to a container's cgroup, in every hierarchy that has it.
+    pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
+        for hierarchy in &self.0 {
+            match hierarchy.move_to(cgroup) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(source) => return Err(hierarchy.failed(cgroup, source)),
+            }
+        }
+        Ok(())
+    }
+
     /// Moves the calling process to a cgroup, made where it is missing, in the hierarchies by
     /// which a service manager finds a unit's processes.
     pub(crate) fn leave_unit(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
@@ -246,9 +257,13 @@ impl Hierarchy {
             }
             path.push('/');
         }
-        path.push_str("cgroup.procs");
+        self.move_to(cgroup)
+    }
+
+    fn move_to(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
+        let path = format!("{}/cgroup.procs", cgroup.relative());
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.root, &path, flags, Mode::empty())?;
+        let file = openat(&self.root, path, flags, Mode::empty())?;
         // 0 is the writing process.
         write_all(&file, b"0")
     }

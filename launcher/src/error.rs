@@ -9,40 +9,6 @@ use storm_oci_request::{AccountName, ContainerId, IdError, RecordError};
 /// Why the launcher refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LauncherError {
-    /// Wrong number of arguments, or no program name at all.
-    #[error("cannot run: expected {expected}")]
-    Arguments {
-        /// What the verb takes.
-        expected: &'static str,
-    },
-    /// An argument that is no number where one is due.
-    #[error("cannot read {what} `{text}`: not a whole number that fits")]
-    Number {
-        /// What the argument is.
-        what: &'static str,
-        /// The argument, cut.
-        text: String,
-    },
-    /// An argument with bytes that are no UTF-8.
-    #[error("cannot read argument {position}: not valid UTF-8")]
-    NotUtf8 {
-        /// Counted from 1.
-        position: usize,
-    },
-    /// A verb nobody knows.
-    #[error("cannot run `{verb}`: no such command")]
-    UnknownVerb {
-        /// The verb, cut.
-        verb: String,
-    },
-    /// A verb of the original that this launcher does not have.
-    #[error("cannot run `{verb}`: {why}")]
-    UnsupportedVerb {
-        /// The verb.
-        verb: &'static str,
-        /// What to do instead.
-        why: &'static str,
-    },
     /// The program runs without the rights its installation should give.
     #[error("cannot become root: {cause}")]
     NotSetuid {
@@ -199,6 +165,16 @@ pub(crate) enum AccountProblem {
 /// A named step: gives an error its verb and its exit code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
+    /// Reading the command line.
+    Arguments,
+    /// Finding a verb.
+    Command,
+    /// Using a script of the caller's.
+    Script,
+    /// Becoming another program.
+    Execute,
+    /// Looking into a container on behalf of its user.
+    Profile,
     /// Reading or writing what the kernel tells of this process.
     Sanitize,
     /// Opening a file or directory.
@@ -249,6 +225,10 @@ impl Step {
     /// The verb of the step's error message.
     pub(crate) fn verb(self) -> &'static str {
         match self {
+            Self::Arguments | Self::Command => "run",
+            Self::Script => "use script",
+            Self::Execute => "execute",
+            Self::Profile => "profile",
             Self::Sanitize => "set up",
             Self::Open => "open",
             Self::Read => "read",
@@ -275,6 +255,11 @@ impl Step {
 
     fn exit_code(self) -> u8 {
         match self {
+            Self::Arguments => 1,
+            Self::Command => 3,
+            Self::Script => 5,
+            Self::Execute => 7,
+            Self::Profile => 57,
             Self::Sanitize => 6,
             Self::Open | Self::Create | Self::Lock => 30,
             Self::Read | Self::Write => 31,
@@ -298,8 +283,6 @@ impl LauncherError {
     /// The process's exit status for this failure.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Arguments { .. } | Self::Number { .. } | Self::NotUtf8 { .. } => 1,
-            Self::UnknownVerb { .. } | Self::UnsupportedVerb { .. } => 3,
             Self::NotSetuid { .. } | Self::OwnFile { .. } => 22,
             Self::Config { .. } | Self::Request { .. } => 24,
             Self::Account { .. } => 255,
@@ -366,12 +349,7 @@ mod tests {
         let container = || ContainerId::parse("1-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb").unwrap();
         let text = String::new;
         let table = [
-            (1, LauncherError::Arguments { expected: "" }),
-            (1, LauncherError::Number { what: "pid", text: text() }),
-            (1, LauncherError::NotUtf8 { position: 1 }),
             (1, LauncherError::Id(IdError::HostPath(text()))),
-            (3, LauncherError::UnknownVerb { verb: text() }),
-            (3, LauncherError::UnsupportedVerb { verb: "", why: "" }),
             (6, LauncherError::Privilege { wanted: text(), found: text() }),
             (21, LauncherError::Missing { path: text() }),
             (22, LauncherError::NotSetuid { cause: "", fix: "" }),
@@ -399,7 +377,11 @@ mod tests {
     #[test]
     fn exit_codes_of_steps_are_fixed() {
         let table = [
-            (6, &[Step::Sanitize][..]),
+            (1, &[Step::Arguments][..]),
+            (3, &[Step::Command]),
+            (5, &[Step::Script]),
+            (6, &[Step::Sanitize]),
+            (7, &[Step::Execute]),
             (8, &[Step::Signal]),
             (9, &[Step::FindProcess]),
             (12, &[Step::Inspect]),
@@ -413,6 +395,7 @@ mod tests {
             (54, &[Step::Mount, Step::Unmount]),
             (55, &[Step::Cgroup]),
             (56, &[Step::Spawn]),
+            (57, &[Step::Profile]),
             (255, &[Step::Own, Step::Remove, Step::Probe]),
         ];
         for (code, steps) in table {

@@ -9,6 +9,7 @@ mod account;
 mod arguments;
 mod binds;
 mod bundle;
+mod callers_file;
 mod cgroup;
 mod checksetup;
 mod claim;
@@ -16,6 +17,7 @@ mod config;
 mod directory;
 mod error;
 mod host;
+mod host_command;
 mod image;
 mod launch;
 mod layer_reaper;
@@ -27,6 +29,7 @@ mod phases;
 mod privilege;
 mod proc_fd;
 mod process;
+mod profile;
 mod read_back;
 mod reap;
 mod records;
@@ -47,7 +50,9 @@ mod sys;
 mod sys_file;
 mod sys_loop;
 mod sys_mount;
+mod sys_seccomp;
 mod sys_signal;
+mod target;
 mod tree;
 mod trusted;
 mod walk;
@@ -55,10 +60,12 @@ mod worker_files;
 
 use std::process::ExitCode;
 
-use arguments::{Invocation, Tell, Verb};
+use account::Account;
+use arguments::{Invocation, number};
 use config::Config;
-use error::LauncherError;
+use error::{LauncherError, Step};
 use sanitize::CallerProcess;
+use storm_oci_request::{ContainerId, HostPath};
 
 fn main() -> ExitCode {
     #[cfg(feature = "test-switches")]
@@ -75,11 +82,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), LauncherError> {
     let acts = sanitize::first_acts();
-    let (user, verb) = match (arguments::parse(&sys::arguments())?, &acts) {
-        (Invocation::Act { user, verb }, _) => (user, verb),
+    let (user, verb, arguments) = match (arguments::parse(sys::arguments())?, &acts) {
+        (Invocation::Act { user, verb, arguments }, _) => (user, verb, arguments),
         // With nobody's rights but the caller's, looking is harmless.
-        (Invocation::Tell(what), Ok(_) | Err(LauncherError::NotSetuid { .. })) => {
-            return tell(what, acts.err());
+        (Invocation::Tell(option), Ok(_) | Err(LauncherError::NotSetuid { .. })) => {
+            return tell(option, acts.err());
         }
         (Invocation::Tell(_), Err(_)) => return acts.map(drop),
     };
@@ -87,14 +94,15 @@ fn run() -> Result<(), LauncherError> {
     let config = config::load()?;
     self_check::check(&config)?;
     let account = account::find(&user, &caller.identity, &config)?;
-    act(&caller, &config, &account, verb)
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    act(&caller, &config, &account, verb, &arguments)
 }
 
-fn tell(what: Tell, powerless: Option<LauncherError>) -> Result<(), LauncherError> {
-    match what {
-        Tell::Version => report::version(),
-        Tell::CheckSetup => checksetup::check(powerless)?,
-        Tell::PrintConfig => report::configuration(&config::load()?.effective),
+fn tell(option: &str, powerless: Option<LauncherError>) -> Result<(), LauncherError> {
+    match option {
+        "--version" => report::version(),
+        "--checksetup" => checksetup::check(powerless)?,
+        _ => report::configuration(&config::load()?.effective),
     }
     Ok(())
 }
@@ -102,21 +110,38 @@ fn tell(what: Tell, powerless: Option<LauncherError>) -> Result<(), LauncherErro
 fn act(
     caller: &CallerProcess,
     config: &Config,
-    account: &account::Account,
-    verb: Verb,
+    account: &Account,
+    verb: &'static str,
+    arguments: &[&str],
 ) -> Result<(), LauncherError> {
-    match verb {
-        Verb::CodeDir(dir) => ownership::give_code_dir(caller, config, account, &dir),
-        Verb::ArtifactsDir(dir) => ownership::give_artifacts_dir(caller, config, account, &dir),
-        Verb::Blob(path) => ownership::give_blob(caller, config, account, &path),
-        Verb::Rmr(path) => remove::remove(caller, account, &path),
-        Verb::Signal { pid, signal } => signal::signal(caller, config, account, pid, signal),
-        Verb::RunOciContainer { worker_dir, request, artifacts } => {
-            run::run(caller, config, account, worker_dir, &request, artifacts)
+    let path = HostPath::parse;
+    match (verb, arguments) {
+        ("code-dir", [dir]) => ownership::give_code_dir(caller, config, account, &path(dir)?),
+        ("artifacts-dir", [dir]) => {
+            ownership::give_artifacts_dir(caller, config, account, &path(dir)?)
         }
-        Verb::ReapOciContainer { container, keep_layers } => {
-            reap::reap(caller, config, &container, keep_layers)
+        ("blob", [blob]) => ownership::give_blob(caller, config, account, &path(blob)?),
+        ("rmr", [tree]) => remove::remove(caller, account, &path(tree)?),
+        ("worker", [dir, script]) => {
+            host_command::worker(caller, config, account, &path(dir)?, &path(script)?)
         }
-        Verb::SweepOciContainers(root) => sweep::sweep(caller, config, &root),
+        ("profiler", [dir, script]) => {
+            host_command::profiler(caller, config, account, &path(dir)?, &path(script)?)
+        }
+        ("signal", [pid, signal]) => {
+            signal::signal(caller, config, account, number(pid)?, number(signal)?)
+        }
+        ("run-oci-container", [worker_dir, request, artifacts]) => {
+            let (worker_dir, artifacts) = (path(worker_dir)?, path(artifacts)?);
+            run::run(caller, config, account, worker_dir, &path(request)?, artifacts)
+        }
+        ("reap-oci-container", [container, keep]) => {
+            reap::reap(caller, config, &ContainerId::parse(container)?, number(keep)?)
+        }
+        ("profile-oci-container", [pid, file]) => {
+            profile::profile(caller, config, account, number(pid)?, &path(file)?)
+        }
+        ("sweep-oci-containers", [root]) => sweep::sweep(caller, config, &path(root)?),
+        _ => Err(LauncherError::refused(Step::Command, verb, "no such command")),
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, waitpid};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use storm_oci_request::{ContainerId, HostPath};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::sys::{self, Fork};
-use crate::trusted::open_trusted;
+use crate::trusted::open_program;
 use crate::worker_files::OutputFiles;
 
 /// Where runc keeps its state for root; the default, so that `runc list` shows our containers.
@@ -45,18 +45,7 @@ struct LogLine {
 impl Runc {
     /// Opens runc's program file: root's, and only root's to write, all the way from `/`.
     pub(crate) fn open(path: &HostPath) -> Result<Self, LauncherError> {
-        let program = open_trusted(path.as_str())?;
-        let stat = fstat(&program)
-            .map_err(|source| LauncherError::failed(Step::Inspect, path.as_str(), source))?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !regular || stat.st_mode & 0o100 == 0 {
-            return Err(LauncherError::refused(
-                Step::Spawn,
-                path.as_str(),
-                "not a program that root can execute",
-            ));
-        }
-        Ok(Self { program, path: path.to_string() })
+        Ok(Self { program: open_program(path)?, path: path.to_string() })
     }
 
     /// Starts the container of the bundle in `directory` and returns when its first process runs.

@@ -3,6 +3,8 @@
 //! A setuid program inherits descriptors, ids, limits, signals, timers and an environment that
 //! its caller chose. Each of these has been the way into some other program.
 
+use std::ffi::CString;
+
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Uid};
@@ -18,6 +20,26 @@ pub(crate) struct CallerProcess {
     pub(crate) identity: Identity,
     /// The limits that were raised for our own work, as the caller had them.
     pub(crate) limits: Vec<(Resource, Rlimit)>,
+    /// The environment, for the verbs that give it back.
+    pub(crate) environment: Vec<CString>,
+    nice: i32,
+}
+
+impl CallerProcess {
+    /// Gives this process the caller's limits and priority again, before it becomes another
+    /// program on the caller's behalf.
+    ///
+    /// # Errors
+    ///
+    /// [`Step::Sanitize`]
+    pub(crate) fn give_back(&self) -> Result<(), LauncherError> {
+        let failed = |source| LauncherError::failed(Step::Sanitize, "resource limits", source);
+        rustix::process::setpriority_process(None, self.nice).map_err(failed)?;
+        for (resource, limit) in &self.limits {
+            rustix::process::setrlimit(*resource, *limit).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 /// The limits that could stop root's work half-way.
@@ -45,6 +67,8 @@ pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
     let groups = rustix::process::getgroups().map_err(failed("groups"))?;
     let identity = Identity { uid, gid, groups: groups.iter().map(|gid| gid.as_raw()).collect() };
     become_root().map_err(failed("ids"))?;
+    let nice = rustix::process::getpriority_process(None).map_err(failed("priority"))?;
+    let environment = sys::environment();
     sys::clear_environment().map_err(failed("environment"))?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(failed("working directory"))?;
@@ -57,7 +81,7 @@ pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("dumpable flag"))?;
     let limits = raise_limits().map_err(failed("resource limits"))?;
-    Ok(CallerProcess { identity, limits })
+    Ok(CallerProcess { identity, limits, environment, nice })
 }
 
 fn become_root() -> Result<(), Errno> {

@@ -1,10 +1,7 @@
 //! `signal`: a worker's process group, or process, as the user and with no more rights than his.
 //!
-//! A pid is only a number that the supervisor remembered. When it is the first process of a
-//! container, the record must say that the container is this caller's and this user's; for any
-//! other pid the kernel decides what the user may signal. Either way the process is held by
-//! descriptor before it is looked at, and the launcher has become the user for good before it
-//! sends anything.
+//! The launcher has become the user for good before it sends anything: the kernel decides what
+//! the user may signal.
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -13,11 +10,9 @@ use crate::account::Account;
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
 use crate::privilege::become_for_good;
-use crate::process::HeldProcess;
-use crate::records::Records;
-use crate::run_root::RunRoot;
 use crate::sanitize::CallerProcess;
 use crate::sys_signal;
+use crate::target::{self, Target};
 
 /// Linux' highest signal; 0 only asks whether there is a process.
 const HIGHEST: i32 = 64;
@@ -35,92 +30,34 @@ pub(crate) fn signal(
     pid: i32,
     signal: i32,
 ) -> Result<(), LauncherError> {
-    let object = pid.to_string();
+    let failed = |step, source| match source {
+        Errno::SRCH => LauncherError::failed(Step::FindProcess, pid.to_string(), source),
+        source => LauncherError::failed(step, pid.to_string(), source),
+    };
     let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 0) else {
-        return Err(LauncherError::failed(Step::FindProcess, object, Errno::SRCH));
+        return Err(failed(Step::FindProcess, Errno::SRCH));
     };
     if !(0..=HIGHEST).contains(&signal) {
         let problem = format!("{signal} is no signal, they are 0 to {HIGHEST}");
-        return Err(LauncherError::refused(Step::Signal, object, problem));
+        return Err(LauncherError::refused(Step::Signal, pid.to_string(), problem));
     }
-    let failed = |source| LauncherError::failed(Step::FindProcess, pid.to_string(), source);
     // None: no such process, though a group may still have its number.
-    let held = HeldProcess::find(number).map_err(failed)?;
-    if let Some(held) = &held {
-        check_record(caller, config, account, number, held)?;
-    }
+    let target = target::find(caller, config, account, number, Step::Signal)?;
     become_for_good(&account.identity)?;
-    send(held.as_ref(), pid, signal)
+    // The original asks first, and answers 255 when asking is refused.
+    if to_group(target.as_ref(), pid, 0).is_ok() {
+        return to_group(target.as_ref(), pid, signal)
+            .map_err(|source| failed(Step::Signal, source));
+    }
+    let pidfd = target.as_ref().ok_or_else(|| failed(Step::FindProcess, Errno::SRCH))?;
+    let pidfd = pidfd.held.pidfd.as_fd();
+    sys_signal::to_process(pidfd, 0).map_err(|source| failed(Step::Probe, source))?;
+    sys_signal::to_process(pidfd, signal).map_err(|source| failed(Step::Signal, source))
 }
 
-/// Refuses the first process of a container that is not this caller's and this user's.
-fn check_record(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    pid: u32,
-    held: &HeldProcess,
-) -> Result<(), LauncherError> {
-    let root = RunRoot::open(config)?;
-    let Some(record) = Records::new(&root.records, config.group_id).of_init(pid)? else {
-        return Ok(());
-    };
-    let failed = |source| LauncherError::failed(Step::FindProcess, pid.to_string(), source);
-    if held.record().map_err(failed)? != record.init {
-        // The container's process has ended and the number is another's now.
-        return Ok(());
-    }
-    let refused = |problem: String| {
-        let object = format!("{pid} of container {}", record.container_id);
-        LauncherError::refused(Step::Signal, object, problem)
-    };
-    let owner = record.caller.uid;
-    if caller.identity.uid != 0 && caller.identity.uid != owner {
-        return Err(refused(format!("it belongs to the supervisor of uid {owner}")));
-    }
-    if account.identity.uid != record.uid {
-        return Err(refused(format!("it runs as `{}`", record.user)));
-    }
-    if !held.is_running().map_err(failed)? {
-        return Err(failed(Errno::SRCH));
-    }
-    if held.is_in(&record.cgroup).map_err(failed)? {
-        Ok(())
-    } else {
-        Err(refused("it is not in the container's cgroup".to_owned()))
-    }
-}
-
-/// Sends the signal, with the user's rights only.
-fn send(held: Option<&HeldProcess>, pid: i32, signal: i32) -> Result<(), LauncherError> {
-    let failed = |step, source| LauncherError::failed(step, pid.to_string(), source);
-    if to_group(held, pid, 0).is_ok() {
-        return to_group(held, pid, signal).map_err(|source| match source {
-            Errno::SRCH => failed(Step::FindProcess, source),
-            source => failed(Step::Signal, source),
-        });
-    }
-    // The original's codes: it asks first, and answers 255 when asking is refused.
-    to_process(held, 0).map_err(|source| match source {
-        Errno::SRCH => failed(Step::FindProcess, source),
-        source => failed(Step::Probe, source),
-    })?;
-    to_process(held, signal).map_err(|source| match source {
-        Errno::SRCH => failed(Step::FindProcess, source),
-        source => failed(Step::Signal, source),
-    })
-}
-
-fn to_process(held: Option<&HeldProcess>, signal: i32) -> Result<(), Errno> {
-    match held {
-        Some(held) => sys_signal::to_process(held.pidfd.as_fd(), signal),
-        None => Err(Errno::SRCH),
-    }
-}
-
-fn to_group(held: Option<&HeldProcess>, pid: i32, signal: i32) -> Result<(), Errno> {
-    let by_descriptor = match held {
-        Some(held) => sys_signal::to_group(held.pidfd.as_fd(), signal),
+fn to_group(target: Option<&Target>, pid: i32, signal: i32) -> Result<(), Errno> {
+    let by_descriptor = match target {
+        Some(target) => sys_signal::to_group(target.held.pidfd.as_fd(), signal),
         None => Err(Errno::INVAL),
     };
     match by_descriptor {

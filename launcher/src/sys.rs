@@ -4,7 +4,7 @@
 //! Each function is as small as the call it wraps, and safe to call with any arguments.
 #![expect(unsafe_code, reason = "system calls that rustix and nix do not wrap safely")]
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -84,6 +84,16 @@ const MAX_DESCRIPTORS: i32 = 1 << 20;
 pub(crate) fn clear_environment() -> Result<(), Errno> {
     // SAFETY: one thread only, and no reference into the environment is held.
     check(unsafe { libc::clearenv() })
+}
+
+/// The environment of this process, as far as it is well-formed.
+pub(crate) fn environment() -> Vec<CString> {
+    let entry = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        CString::new(name.into_vec()).ok()
+    };
+    std::env::vars_os().filter_map(entry).collect()
 }
 
 /// Gives every signal its default action, unblocks all, and stops all interval timers.
@@ -180,6 +190,45 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
     let pid = unsafe { libc::fork() };
     check(pid)?;
     Ok(rustix::process::Pid::from_raw(pid).map_or(Fork::Child, Fork::Parent))
+}
+
+/// Becomes another program, with default signals and a session keyring of its own; returns only
+/// when the kernel refuses. No shell, and no search for it: `program` is a path, or empty for the
+/// file that `base` holds.
+///
+/// # References
+///
+/// `execveat(2)`, `KEYCTL_JOIN_SESSION_KEYRING(2const)`
+pub(crate) fn become_program(
+    base: impl AsFd,
+    program: &CStr,
+    arguments: &[&CStr],
+    environment: &[CString],
+) -> Errno {
+    let vector = |texts: &mut dyn Iterator<Item = &CStr>| {
+        let end = std::iter::once(std::ptr::null());
+        texts.map(CStr::as_ptr).chain(end).collect::<Vec<_>>()
+    };
+    let arguments = vector(&mut arguments.iter().copied());
+    let environment = vector(&mut environment.iter().map(CString::as_c_str));
+    reset_signals_and_timers();
+    const JOIN_SESSION_KEYRING: i32 = 1;
+    let no_name = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for a new keyring. A kernel that refuses has none to hand on, or
+    // lets this process use none.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
+    // SAFETY: a path, and two vectors that end with a null pointer and whose strings outlive the
+    // call; the descriptor is borrowed for all of it.
+    let result = unsafe {
+        libc::execveat(
+            base.as_fd().as_raw_fd(),
+            program.as_ptr(),
+            arguments.as_ptr().cast(),
+            environment.as_ptr().cast(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    check(result).err().unwrap_or(Errno::NOEXEC)
 }
 
 /// What a child of [`execute`] exits with when the kernel refused its program.

@@ -2,10 +2,11 @@
 //! else can write to them.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
+use storm_oci_request::HostPath;
 
-use crate::error::LauncherError;
+use crate::error::{LauncherError, Step};
 
 /// Why a path cannot be trusted, and how to mend it.
 #[derive(Debug)]
@@ -25,6 +26,23 @@ pub(crate) struct Untrusted {
 /// [`LauncherError::Config`] naming the component that fails.
 pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
     trust(path).map(|(file, _)| file)
+}
+
+/// As [`open_trusted`], of a program that root can execute.
+///
+/// # Errors
+///
+/// As [`open_trusted`]; [`Step::Spawn`] for what is no program.
+pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd, LauncherError> {
+    let program = open_trusted(path.as_str())?;
+    let stat = fstat(&program)
+        .map_err(|source| LauncherError::failed(Step::Inspect, path.as_str(), source))?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if regular && stat.st_mode & 0o100 != 0 {
+        return Ok(program);
+    }
+    let problem = "not a program that root can execute";
+    Err(LauncherError::refused(Step::Spawn, path.as_str(), problem))
 }
 
 /// What `fstat` tells of a trusted file and of every directory above it, `/` first.

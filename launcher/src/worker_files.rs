@@ -52,7 +52,8 @@ pub(crate) fn write_file(
     })?
 }
 
-fn open_directory(path: &str) -> Result<Directory, LauncherError> {
+/// Opens a directory with the present ids.
+pub(crate) fn open_directory(path: &str) -> Result<Directory, LauncherError> {
     // Without O_PATH this would need the right to list the directory, which nothing here does.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)

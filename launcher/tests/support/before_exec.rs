@@ -39,6 +39,14 @@ pub(crate) fn root_may_raise_limits() -> bool {
     unsafe { libc::prctl(libc::PR_CAPBSET_READ, RESOURCE, 0, 0, 0) == 1 }
 }
 
+/// Sets the nice value.
+pub(crate) fn nice(command: &mut Command, value: i32) {
+    // SAFETY: one system call without pointers.
+    unsafe {
+        command.pre_exec(move || check(libc::setpriority(libc::PRIO_PROCESS, 0, value)));
+    }
+}
+
 /// Closes a descriptor.
 pub(crate) fn close(command: &mut Command, descriptor: i32) {
     // SAFETY: one system call without pointers; nothing of the child uses the descriptor later.

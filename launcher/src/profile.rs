@@ -1,0 +1,310 @@
+//! `profile-oci-container`: root's profiler script looks into a container, as its user.
+//!
+//! The container is the one that the record names, never one that a file names. A child joins its
+//! cgroup, its namespaces and its root, becomes the user for good, takes the container's system
+//! call filters, and becomes the script, from the descriptor that was checked. Before the drop
+//! nothing inside of the container's root is read or executed: account and groups were looked up
+//! long before. After it, whatever the image has for a shell runs with the rights that the
+//! container's processes have anyway.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Stat, fstat};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{WaitOptions, chdir, chroot, fchdir, umask, waitpid};
+use rustix::thread::{LinkNameSpaceType as Kind, move_into_link_name_space};
+use storm_oci_request::{HostPath, LaunchRecord};
+
+use crate::account::{self, Account};
+use crate::arguments::number;
+use crate::callers_file;
+use crate::cgroup::Hierarchies;
+use crate::config::{self, Config};
+use crate::error::{LauncherError, Step};
+use crate::host_command::UMASK;
+use crate::privilege::become_for_good;
+use crate::process::HeldProcess;
+use crate::report;
+use crate::sanitize::CallerProcess;
+use crate::switches::without;
+use crate::sys::{self, Fork};
+use crate::sys_file::read_at_most;
+use crate::sys_seccomp::{self, Filter};
+use crate::target::{self, Target};
+use crate::trusted::open_program;
+
+/// What Storm asks of a profiler, and whether it names a directory for it.
+const ACTIONS: [(&str, bool); 6] = [
+    ("jstack", true),
+    ("jmap", true),
+    ("dump", true),
+    ("stop", true),
+    ("start", false),
+    ("kill", false),
+];
+
+/// Far above any line that Storm writes.
+const MAX_BYTES: usize = 8192;
+
+/// All of the script's environment. It finds the JVM's tools by the JVM.
+const ENVIRONMENT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The namespaces to join, the mounts last; those of the user are not among them.
+const NAMESPACES: [(&str, Kind); 7] = [
+    ("ns/pid", Kind::ProcessID),
+    ("ns/cgroup", Kind::ControlGroup),
+    ("ns/ipc", Kind::InterProcessCommunication),
+    ("ns/net", Kind::Network),
+    ("ns/time", Kind::Time),
+    ("ns/uts", Kind::HostNameAndNISDomainName),
+    ("ns/mnt", Kind::Mount),
+];
+
+/// A container, opened by its first process.
+struct Inside {
+    namespaces: Vec<(OwnedFd, Kind)>,
+    root: OwnedFd,
+    filters: Vec<Filter>,
+}
+
+/// The profiler script and what it is to do.
+struct Profiler<'a> {
+    path: &'a HostPath,
+    program: OwnedFd,
+    /// The line that Storm wrote, to be read by nobody but the user.
+    command: OwnedFd,
+}
+
+/// Runs the profiler script in the container whose first process is `pid`, as the line in `file`
+/// asks.
+///
+/// # Errors
+///
+/// Whatever was refused or failed; [`LauncherError::Reported`] with the script's own exit code.
+pub(crate) fn profile(
+    caller: &CallerProcess,
+    config: &Config,
+    account: &Account,
+    pid: i32,
+    file: &HostPath,
+) -> Result<(), LauncherError> {
+    account::permitted_to_run(account, &caller.identity, config)?;
+    let path = config.profiler_script.as_ref().ok_or_else(|| LauncherError::Config {
+        path: config::path(),
+        problem: "worker.profiler.script.path is not set: nothing can be profiled".to_owned(),
+    })?;
+    let program = open_program(path)?;
+    let command = callers_file::open(&account.identity, &caller.identity, file, Step::Open)?;
+    let profiler = Profiler { path, program, command };
+    let hierarchies = Hierarchies::find()?;
+    let number = u32::try_from(pid).unwrap_or(0);
+    let (held, record) = match target::find(caller, config, account, number, Step::Profile)? {
+        Some(Target { held, record: Some(record) }) => (held, record),
+        _ => {
+            let problem = "it is not the first process of a container";
+            return Err(LauncherError::refused(Step::Profile, pid.to_string(), problem));
+        }
+    };
+    let container = record.container_id.as_str();
+    let inside = open(&held, container, number)?;
+    let failed = |source| LauncherError::failed(Step::Spawn, "profiler", source);
+    // For children only: the fork below makes this program's first process in there.
+    for (namespace, kind) in inside.namespaces.iter().filter(|(_, kind)| *kind == Kind::ProcessID) {
+        move_into_link_name_space(namespace.as_fd(), Some(*kind)).map_err(failed)?;
+    }
+    let child = match sys::fork().map_err(failed)? {
+        Fork::Parent(child) => child,
+        Fork::Child => {
+            let Err(error) =
+                become_profiler(caller, account, &record, &hierarchies, inside, &profiler);
+            report::failure(&error);
+            sys::end(i32::from(error.exit_code()))
+        }
+    };
+    loop {
+        return match waitpid(Some(child), WaitOptions::empty()) {
+            Err(Errno::INTR) | Ok(None) => continue,
+            Err(source) => Err(failed(source)),
+            Ok(Some((_, status))) => match status.exit_status().map(u8::try_from) {
+                Some(Ok(0)) => Ok(()),
+                Some(Ok(code)) => Err(LauncherError::Reported { code }),
+                _ => {
+                    let problem = "the profiler was ended by a signal";
+                    Err(LauncherError::refused(Step::Profile, container, problem))
+                }
+            },
+        };
+    }
+}
+
+/// Opens what there is to join. The user namespace is looked at last: a process that still has
+/// the host's has made none of the others itself, since it had no right to.
+fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside, LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Profile, container, source);
+    let refused = |problem: &str| LauncherError::refused(Step::Profile, container, problem);
+    let own = HeldProcess::find(std::process::id()).map_err(failed)?;
+    let own = own.ok_or_else(|| failed(Errno::SRCH))?;
+    let stat = |file: &OwnedFd| fstat(file).map_err(failed);
+    let same =
+        |ours: &Stat, theirs: &Stat| ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+    // None: it is the same, or this kernel has no such namespaces.
+    let differing = |name: &str| -> Result<Option<OwnedFd>, LauncherError> {
+        let (Some(ours), Some(theirs)) =
+            (own.open(name).map_err(failed)?, held.open(name).map_err(failed)?)
+        else {
+            return Ok(None);
+        };
+        Ok((!same(&stat(&ours)?, &stat(&theirs)?)).then_some(theirs))
+    };
+    let status = held.read("status").map_err(failed)?.unwrap_or_default();
+    let filtered = status.lines().any(|line| line == "Seccomp:\t2");
+    let mut filters = Vec::new();
+    if filtered && !without("profiler-seccomp") {
+        filters = sys_seccomp::filters_of(pid).map_err(|source| {
+            refused(&format!(
+                "its system call filter cannot be read, so none could be loaded: {source}"
+            ))
+        })?;
+    }
+    let mut namespaces = Vec::new();
+    for (name, kind) in NAMESPACES {
+        match differing(name)? {
+            Some(namespace) => namespaces.push((namespace, kind)),
+            None if matches!(kind, Kind::Mount | Kind::ProcessID)
+                && !without("host-namespaces") =>
+            {
+                return Err(refused("it is in a namespace of the host's: it is no container"));
+            }
+            None => {}
+        }
+    }
+    let root = held.open("root").map_err(failed)?.ok_or_else(|| failed(Errno::SRCH))?;
+    if differing("ns/user")?.is_some() && !without("own-user-namespace") {
+        return Err(refused(
+            "its first process made a user namespace: what it shows is of its own making",
+        ));
+    }
+    // Still the process whose pid was used above.
+    if held.is_running().map_err(failed)? {
+        Ok(Inside { namespaces, root, filters })
+    } else {
+        Err(failed(Errno::SRCH))
+    }
+}
+
+/// In the child: joins the container, becomes the user and then the script.
+fn become_profiler(
+    caller: &CallerProcess,
+    account: &Account,
+    record: &LaunchRecord,
+    hierarchies: &Hierarchies,
+    inside: Inside,
+    profiler: &Profiler<'_>,
+) -> Result<Infallible, LauncherError> {
+    let failed =
+        |source| LauncherError::failed(Step::Profile, record.container_id.as_str(), source);
+    hierarchies.join(&record.cgroup)?;
+    for (namespace, kind) in inside.namespaces.iter().filter(|(_, kind)| *kind != Kind::ProcessID) {
+        move_into_link_name_space(namespace.as_fd(), Some(*kind)).map_err(failed)?;
+    }
+    fchdir(&inside.root).map_err(failed)?;
+    chroot(".").map_err(failed)?;
+    chdir("/").map_err(failed)?;
+    caller.give_back()?;
+    become_for_good(&account.identity)?;
+    // From here on the user's rights, and his responsibility.
+    let refused = |source| LauncherError::failed(Step::Execute, profiler.path.as_str(), source);
+    let arguments = read_command(&profiler.command, profiler.path)?;
+    let arguments: Vec<_> = arguments.iter().map(CString::as_c_str).collect();
+    let environment = CString::new(ENVIRONMENT).map_err(|_| refused(Errno::INVAL))?;
+    umask(UMASK);
+    // A script's interpreter opens it again through this descriptor.
+    fcntl_setfd(&profiler.program, FdFlags::empty()).map_err(refused)?;
+    for mut filter in inside.filters {
+        sys_seccomp::load(&mut filter).map_err(refused)?;
+    }
+    Err(refused(sys::become_program(&profiler.program, c"", &arguments, &[environment])))
+}
+
+/// The script's arguments, from the line that Storm wrote where the user can write.
+fn read_command(file: &OwnedFd, script: &HostPath) -> Result<Vec<CString>, LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Read, "the profiler's command", source);
+    let text = read_at_most(file, MAX_BYTES).map_err(failed)?.ok_or_else(|| failed(Errno::FBIG))?;
+    let arguments = parse_command(&text).ok_or_else(|| {
+        let problem = "not `<pid> <action> [<directory>]` with one of Storm's actions";
+        LauncherError::refused(Step::Read, "the profiler's command", problem)
+    })?;
+    let all = std::iter::once(script.as_str().to_owned()).chain(arguments);
+    all.map(|argument| CString::new(argument).map_err(|_| failed(Errno::INVAL))).collect()
+}
+
+/// Storm joins a list with blanks, whose first part is empty.
+fn parse_command(text: &[u8]) -> Option<Vec<String>> {
+    let line = std::str::from_utf8(text).ok()?;
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let mut parts = line.strip_prefix(' ').unwrap_or(line).splitn(3, ' ');
+    let (pid, action, directory) = (parts.next()?, parts.next()?, parts.next());
+    let (_, takes_directory) = ACTIONS.into_iter().find(|(known, _)| *known == action)?;
+    let pid = number::<u32>(pid).ok().filter(|pid| *pid > 0)?;
+    let directory = directory.map(HostPath::parse).transpose().ok()?;
+    if directory.is_some() != takes_directory {
+        return None;
+    }
+    let directory = directory.map(|directory| directory.to_string());
+    Some([pid.to_string(), action.to_owned()].into_iter().chain(directory).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storms_lines_are_understood() {
+        for (line, arguments) in [
+            (" 17 jstack /a/b", &["17", "jstack", "/a/b"][..]),
+            ("17 jmap /a/b c\n", &["17", "jmap", "/a/b c"]),
+            (" 17 start", &["17", "start"]),
+            (" 17 kill\n", &["17", "kill"]),
+        ] {
+            assert_eq!(parse_command(line.as_bytes()).unwrap(), arguments, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_other_line_is_refused() {
+        for line in [
+            "",
+            " ",
+            "\n",
+            "17",
+            " 17",
+            " 17 ",
+            " 17 jstack",
+            " 17 jstack ",
+            " 17 jstack a",
+            " 17 jstack /a/../b",
+            " 17 jstack /a\n/b",
+            " 17 start /a",
+            " 17 kill /a",
+            " 0 kill",
+            " -1 kill",
+            " +1 kill",
+            " 1x kill",
+            "  17 kill",
+            " 17  kill",
+            " 17 JSTACK /a",
+            " 17 kill\n\n",
+            " 17 kill;id",
+            " 17 $(id) /a",
+            " 17 dump --help",
+            " 4294967296 kill",
+            " 17 jstack /a\u{1b}[2J",
+            " 17\tkill",
+        ] {
+            assert_eq!(parse_command(line.as_bytes()), None, "{line:?}");
+        }
+        assert_eq!(parse_command(b" 17 jstack /\xff"), None);
+    }
+}
