@@ -1,11 +1,11 @@
 //! The container's `config.json`.
 
 use rustix::process::{Resource, Rlimit as Limit, getrlimit};
-use storm_oci_request::{HostPath, LaunchRequest, Rlimit, RlimitResource, RuntimeSpec, SpecInputs};
+use storm_oci_request::{HostPath, LaunchRequest, Rlimit, SpecInputs, runtime_spec};
 
 use crate::account::Account;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::LauncherError;
 use crate::sanitize::CallerProcess;
 
 /// The bundle's one file.
@@ -37,10 +37,7 @@ pub(crate) fn write(
         binds: &binds,
         rlimits: &rlimits,
     };
-    let spec = RuntimeSpec::compose(request, &inputs);
-    let json = spec.to_json().map_err(|_| {
-        LauncherError::failed(Step::Write, directory.path_of(CONFIG), rustix::io::Errno::INVAL)
-    })?;
+    let json = runtime_spec(request, &inputs).to_string().into_bytes();
     directory.create_with(CONFIG, 0o600, &json)?;
     Ok(json)
 }
@@ -60,15 +57,15 @@ fn changed_limits(before: &[(Resource, Limit)]) -> Vec<Rlimit> {
         .collect()
 }
 
-fn named(resource: Resource) -> Option<RlimitResource> {
+fn named(resource: Resource) -> Option<&'static str> {
     match resource {
-        Resource::As => Some(RlimitResource::AddressSpace),
-        Resource::Core => Some(RlimitResource::Core),
-        Resource::Cpu => Some(RlimitResource::Cpu),
-        Resource::Data => Some(RlimitResource::Data),
-        Resource::Fsize => Some(RlimitResource::FileSize),
-        Resource::Nofile => Some(RlimitResource::OpenFiles),
-        Resource::Stack => Some(RlimitResource::Stack),
+        Resource::As => Some("RLIMIT_AS"),
+        Resource::Core => Some("RLIMIT_CORE"),
+        Resource::Cpu => Some("RLIMIT_CPU"),
+        Resource::Data => Some("RLIMIT_DATA"),
+        Resource::Fsize => Some("RLIMIT_FSIZE"),
+        Resource::Nofile => Some("RLIMIT_NOFILE"),
+        Resource::Stack => Some("RLIMIT_STACK"),
         _ => None,
     }
 }

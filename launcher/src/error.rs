@@ -4,7 +4,7 @@
 //! 50 to 63 are ours.
 
 use rustix::io::Errno;
-use storm_oci_request::{AccountName, ContainerId, IdError, RecordError};
+use storm_oci_request::{AccountName, ContainerId, DocumentError, IdError};
 
 /// Why the launcher refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub(crate) enum LauncherError {
         /// The container.
         container: ContainerId,
         /// Why.
-        source: RecordError,
+        source: DocumentError,
     },
     /// A container of that id is there already.
     #[error("cannot launch `{container}`: {found}")]
@@ -349,7 +349,7 @@ mod tests {
         let container = || ContainerId::parse("1-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb").unwrap();
         let text = String::new;
         let table = [
-            (1, LauncherError::Id(IdError::HostPath(text()))),
+            (1, LauncherError::Id(ContainerId::parse("").unwrap_err())),
             (6, LauncherError::Privilege { wanted: text(), found: text() }),
             (21, LauncherError::Missing { path: text() }),
             (22, LauncherError::NotSetuid { cause: "", fix: "" }),
@@ -360,7 +360,7 @@ mod tests {
                 31,
                 LauncherError::Record {
                     container: container(),
-                    source: RecordError::Version { found: 0 },
+                    source: DocumentError::Size { found: 0 },
                 },
             ),
             (45, LauncherError::Foreign { container: container(), owner: 1 }),

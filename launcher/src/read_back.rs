@@ -104,7 +104,7 @@ fn limits(
         let problem = format!("{what} is {found}, not the {wanted} that was asked for");
         Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem))
     };
-    let memory = resources.memory.as_ref().and_then(|memory| memory.limit);
+    let memory = resources.memory.as_ref().and_then(|memory| Some(memory.limit?.get()));
     if let Some(wanted) = memory.filter(|limit| *limit > 0) {
         let found = hierarchies.read(cgroup, &MEMORY_LIMIT).unwrap_or_default();
         let limit: Option<i64> = found.trim().parse().ok();
@@ -113,7 +113,7 @@ fn limits(
             return wrong("memory limit", wanted, &found);
         }
     }
-    let quota = resources.cpu.as_ref().and_then(|cpu| cpu.quota);
+    let quota = resources.cpu.as_ref().and_then(|cpu| Some(cpu.quota?.get()));
     if let Some(wanted) = quota.filter(|quota| *quota > 0) {
         let found = hierarchies.read(cgroup, &CPU_QUOTA).unwrap_or_default();
         let first = found.split_ascii_whitespace().next();

@@ -12,7 +12,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 
-use storm_oci_request::{HostPath, LaunchRequest, RuntimeSpec, Seccomp, SpecInputs};
+use storm_oci_request::{HostPath, LaunchRequest, Seccomp, SpecInputs, runtime_spec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = args_os().skip(1);
@@ -31,7 +31,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         binds: &HostPath::parse(&format!("{directory}/binds"))?,
         rlimits: &[],
     };
-    let spec = RuntimeSpec::compose(&request, &inputs).to_json()?;
-    io::stdout().write_all(&spec)?;
+    write!(io::stdout(), "{}", runtime_spec(&request, &inputs))?;
     Ok(())
 }

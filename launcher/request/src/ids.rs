@@ -1,60 +1,62 @@
 //! Names and paths that are parsed once and then never looked at as text again.
 
-use std::fmt;
+use std::num::NonZeroU16;
 
-use serde::{Deserialize, Serialize};
+/// The most characters an error repeats of a rejected text.
+pub(crate) const SHOWN: usize = 150;
 
-/// Why a name or path was refused. Carries the rejected text, cut to 200 characters.
+/// Why a name or path was refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum IdError {
-    /// Not `<port>-<worker id>`, which is what Storm makes.
-    #[error("container id {0:?} is not <port>-<uuid>")]
-    ContainerId(String),
-    /// Not a lower-case UUID.
-    #[error("worker id {0:?} is not a lower-case uuid")]
-    WorkerId(String),
-    /// Not a portable account name.
-    #[error(
-        "account name {0:?} is not 1 to 32 characters of a-z A-Z 0-9 . _ - (and may not start with -)"
-    )]
-    AccountName(String),
-    /// Relative, not normal, or with control characters.
-    #[error("path {0:?} is not absolute and free of `.`, `..`, `//` and control characters")]
-    HostPath(String),
-    /// Not `<parent>/<container id>`.
-    #[error("cgroup path {0:?} is not absolute with plain components")]
-    CgroupPath(String),
-    /// Not 64 lower-case hex digits.
-    #[error("layer key {0:?} is not 64 lower-case hex digits")]
-    LayerKey(String),
+#[error("{what} {text:?} is not {expected}")]
+pub struct IdError {
+    /// What the text should have been.
+    pub(crate) what: &'static str,
+    /// The rejected text's beginning.
+    pub(crate) text: String,
+    /// What such a text looks like.
+    pub(crate) expected: &'static str,
 }
 
-/// The longest rejected text an error repeats, in characters.
-const SHOWN: usize = 200;
+/// Defines a text that can only be made by its `parse`, which keeps what `$accept` gives back.
+macro_rules! parsed_text {
+    ($(#[$outer:meta])* $name:ident is a $what:literal like $expected:literal by $accept:expr) => {
+        $(#[$outer])*
+        #[derive(
+            Clone, Debug, serde::Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize,
+        )]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
 
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
-}
-
-/// Defines a string newtype whose only constructor is its `parse`.
-macro_rules! parsed_string {
-    ($name:ident) => {
         impl $name {
-            /// The text, exactly as parsed.
+            #[doc = concat!("Parses ", $expected, ".")]
+            ///
+            /// # Errors
+            ///
+            /// [`IdError`](crate::IdError) for anything else.
+            pub fn parse(text: &str) -> Result<Self, $crate::ids::IdError> {
+                let accept: fn(&str) -> Option<&str> = $accept;
+                accept(text).map(|text| Self(text.to_owned())).ok_or_else(|| $crate::ids::IdError {
+                    what: $what,
+                    text: text.chars().take($crate::ids::SHOWN).collect(),
+                    expected: $expected,
+                })
+            }
+
+            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str(&self.0)
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = IdError;
+            type Error = $crate::ids::IdError;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
                 Self::parse(&text)
@@ -68,64 +70,33 @@ macro_rules! parsed_string {
         }
     };
 }
+pub(crate) use parsed_text;
 
-/// A worker's id: a UUID in lower-case hex, as Storm's `Utils.uuid` makes it.
-///
-/// Always safe to use as one path component.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct WorkerId(String);
-parsed_string!(WorkerId);
-
-impl WorkerId {
-    /// Parses `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::WorkerId`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        if is_uuid(text) { Ok(Self(text.to_owned())) } else { Err(IdError::WorkerId(shown(text))) }
-    }
+parsed_text! {
+    /// A worker's id, as Storm's `Utils.uuid` makes it. Always safe to use as one path component.
+    WorkerId is a "worker id" like "a lower-case uuid" by |text| is_uuid(text).then_some(text)
 }
 
 fn is_uuid(text: &str) -> bool {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-    let mut groups = text.split('-');
-    GROUPS.iter().all(|length| {
-        groups.next().is_some_and(|group| {
-            group.len() == *length
-                && group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
-    }) && groups.next().is_none()
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.split('-').map(str::len).eq(GROUPS) && text.bytes().all(|byte| byte == b'-' || hex(byte))
 }
 
-/// A container's id: `<port>-<worker id>`, the port 1 to 65535 without leading zeros.
-///
-/// Always safe to use as one path component, as a cgroup name and as runc's container id.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ContainerId(String);
-parsed_string!(ContainerId);
+parsed_text! {
+    /// A container's id: a port, 1 to 65535 without leading zeros, and its worker's id. Always
+    /// safe to use as one path component, as a cgroup name and as runc's container id.
+    ContainerId is a "container id" like "<port>-<uuid>" by |text| {
+        let (port, worker) = text.split_once('-')?;
+        let number: NonZeroU16 = port.parse().ok()?;
+        (number.to_string() == port && is_uuid(worker)).then_some(text)
+    }
+}
 
 impl ContainerId {
-    /// Parses `<port>-<uuid>`.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::ContainerId`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        let refused = || IdError::ContainerId(shown(text));
-        let (port, worker) = text.split_once('-').ok_or_else(refused)?;
-        let number: u16 = port.parse().map_err(|_| refused())?;
-        if number == 0 || number.to_string() != port || !is_uuid(worker) {
-            return Err(refused());
-        }
-        Ok(Self(text.to_owned()))
-    }
-
     /// Joins a port and a worker id.
     #[must_use]
-    pub fn new(port: std::num::NonZeroU16, worker: &WorkerId) -> Self {
+    pub fn new(port: NonZeroU16, worker: &WorkerId) -> Self {
         Self(format!("{port}-{worker}"))
     }
 
@@ -137,59 +108,39 @@ impl ContainerId {
     }
 }
 
-/// The name of a Unix account.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AccountName(String);
-parsed_string!(AccountName);
-
-impl AccountName {
-    /// Parses an account name; whether the account exists is not asked here.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::AccountName`] for an empty or long name or one with other characters.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
+parsed_text! {
+    /// The name of a Unix account, whether it exists or not.
+    AccountName is a "account name"
+    like "1 to 32 characters of a-z A-Z 0-9 . _ - that begin with neither . nor -"
+    by |text| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let fits = (1..=32).contains(&text.len()) && text.bytes().all(plain);
-        if !fits || text.starts_with(['-', '.']) {
-            return Err(IdError::AccountName(shown(text)));
-        }
-        Ok(Self(text.to_owned()))
+        (fits && !text.starts_with(['-', '.'])).then_some(text)
     }
 }
 
-/// An absolute, normal path: no `.`, `..`, empty component or control character; at most 4095
-/// bytes. A trailing slash is dropped when parsing.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostPath(String);
-parsed_string!(HostPath);
+parsed_text! {
+    /// An absolute, normal path of at most 4095 bytes; `/` is one too. A trailing slash is dropped
+    /// when parsing.
+    HostPath is a "path" like "absolute, at most 4095 bytes and free of `.`, `..`, `//` and control characters"
+    by normal_path
+}
 
-/// Linux' `PATH_MAX` without the final NUL.
-const PATH_BYTES: usize = 4095;
+fn normal_path(text: &str) -> Option<&str> {
+    /// Linux' `PATH_MAX` without the final NUL.
+    const PATH_BYTES: usize = 4095;
+    let is_plain = |component: &str| {
+        !matches!(component, "" | "." | "..") && !component.chars().any(char::is_control)
+    };
+    let path = text.strip_suffix('/').unwrap_or(text);
+    let plain = path.strip_prefix('/').is_some_and(|inner| inner.split('/').all(is_plain));
+    match text {
+        "/" => Some(text),
+        _ => (plain && text.len() <= PATH_BYTES).then_some(path),
+    }
+}
 
 impl HostPath {
-    /// Parses an absolute path. `/` itself is allowed.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::HostPath`] for a relative, long or not normal path.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        let refused = || IdError::HostPath(shown(text));
-        let inner = text.strip_prefix('/').ok_or_else(refused)?;
-        let inner = match inner.strip_suffix('/') {
-            Some("") => return Err(refused()),
-            Some(trimmed) => trimmed,
-            None => inner,
-        };
-        let plain = inner.is_empty() || inner.split('/').all(is_plain_component);
-        if !plain || text.len() > PATH_BYTES {
-            return Err(refused());
-        }
-        Ok(Self(format!("/{inner}")))
-    }
-
     /// The path's components, in order, without the root.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/').filter(|component| !component.is_empty())
@@ -209,31 +160,14 @@ impl HostPath {
     }
 }
 
-fn is_plain_component(component: &str) -> bool {
-    !matches!(component, "" | "." | "..") && !component.chars().any(char::is_control)
+parsed_text! {
+    /// A cgroup's path below the root of every hierarchy, such as `/storm/6700-…`.
+    CgroupPath is a "cgroup path" like "absolute with plain components" by |text| {
+        normal_path(text).filter(|path| *path != "/" && !path.contains(':'))
+    }
 }
 
-/// A cgroup's path below the root of every hierarchy, such as `/storm/6700-…`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CgroupPath(String);
-parsed_string!(CgroupPath);
-
 impl CgroupPath {
-    /// Parses an absolute cgroup path of plain components.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::CgroupPath`] for a relative or not normal path, or for `/`.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        let refused = || IdError::CgroupPath(shown(text));
-        let path = HostPath::parse(text).map_err(|_| refused())?;
-        if path.as_str() == "/" || path.as_str().contains(':') {
-            return Err(refused());
-        }
-        Ok(Self(path.0))
-    }
-
     /// The one cgroup a container may have: its id below the configured parent.
     #[must_use]
     pub fn of(parent: &Self, container: &ContainerId) -> Self {

@@ -1,11 +1,8 @@
 //! The name a layer has below the run root.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::IdError;
+use crate::ids::parsed_text;
 
 /// What tells one layer file from another: taken with `fstat` from the opened file, never from
 /// its path, so that a file replaced under the same name is another layer.
@@ -23,12 +20,13 @@ pub struct FileIdentity {
     pub modified_nanos: u64,
 }
 
-/// The directory name of a mounted layer: 64 lower-case hex digits.
-///
-/// A value is always safe to use as one path component.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LayerKey(String);
+parsed_text! {
+    /// The directory name of a mounted layer. Always safe to use as one path component.
+    LayerKey is a "layer key" like "64 lower-case hex digits" by |text| {
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 64 && text.bytes().all(hex)).then_some(text)
+    }
+}
 
 impl LayerKey {
     /// The key of an opened layer file: SHA-256 over its identity.
@@ -44,46 +42,6 @@ impl LayerKey {
         hash.update(identity.modified_seconds.to_le_bytes());
         hash.update(identity.modified_nanos.to_le_bytes());
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// Parses 64 lower-case hex digits.
-    ///
-    /// # Errors
-    ///
-    /// [`IdError::LayerKey`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() == 64 && text.bytes().all(hex) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(IdError::LayerKey(text.chars().take(80).collect()))
-        }
-    }
-
-    /// The 64 digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for LayerKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for LayerKey {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text)
-    }
-}
-
-impl From<LayerKey> for String {
-    fn from(key: LayerKey) -> Self {
-        key.0
     }
 }
 

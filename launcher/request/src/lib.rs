@@ -6,35 +6,33 @@
 #![forbid(unsafe_code)]
 
 mod config_file;
-mod error;
-mod field;
+mod document;
 mod ids;
-mod json;
 mod layer_key;
 mod process_stat;
 mod record;
 mod request;
 mod resources;
-mod rlimit;
 mod runtime_spec;
 mod seccomp;
 mod superblock;
 
 pub use config_file::{Config, ConfigMistake};
-pub use error::RequestError;
+pub use document::{Bounded, DocumentError, MAX_REQUEST_BYTES};
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
 pub use layer_key::{FileIdentity, LayerKey};
 pub use process_stat::ProcessStat;
 pub use record::{
     Caller, ExitRecord, LaunchRecord, LaunchState, LayerRecord, Phase, ProcessRecord,
-    RECORD_VERSION, RecordError,
+    RECORD_VERSION,
 };
 pub use request::{
-    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, MAX_LAYERS, MAX_REQUEST_BYTES,
-    Process, RequestLayer, RequestVersion, RuntimeConfig,
+    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, MAX_LAYERS, Process, RequestLayer,
+    RequestVersion, RuntimeConfig,
 };
 pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
-pub use rlimit::{Rlimit, RlimitResource};
-pub use runtime_spec::{RuntimeSpec, SpecInputs, bind_source};
-pub use seccomp::{Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule};
+pub use runtime_spec::{Rlimit, SpecInputs, bind_source, runtime_spec};
+pub use seccomp::{
+    Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule, SystemCallName,
+};
 pub use superblock::{SUPERBLOCK_BYTES, check_superblock};

@@ -5,26 +5,24 @@
 //! `<container id>.exit.json`, made empty at the launch and written once, by the monitor.
 //! Root trusts these files and no others; the library reads them and finds containers by them.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::document::{self, DocumentError};
 use crate::ids::{AccountName, CgroupPath, ContainerId, HostPath};
 use crate::layer_key::LayerKey;
 
 /// The version both records carry. A reader refuses any other.
 pub const RECORD_VERSION: u32 = 1;
 
-/// Why a record could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// Not the JSON of a record.
-    #[error("record is not valid: {0}")]
-    Malformed(#[from] serde_json::Error),
-    /// A record of a later or broken writer.
-    #[error("record has version {found}, this program reads {RECORD_VERSION}")]
-    Version {
-        /// The version in the record.
-        found: u32,
-    },
+/// Reads a version that is this program's.
+fn own_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        RECORD_VERSION => Ok(RECORD_VERSION),
+        other => Err(D::Error::custom(format!(
+            "the record has version {other}, this program reads {RECORD_VERSION}"
+        ))),
+    }
 }
 
 /// A running process as the kernel names it: a pid alone may be reused.
@@ -88,6 +86,7 @@ pub enum LaunchState {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LaunchRecord {
     /// [`RECORD_VERSION`].
+    #[serde(deserialize_with = "own_version")]
     pub version: u32,
     /// The container.
     pub container_id: ContainerId,
@@ -122,11 +121,9 @@ impl LaunchRecord {
     ///
     /// # Errors
     ///
-    /// [`RecordError`] when the bytes are not a record of this version.
-    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let record: Self = serde_json::from_slice(bytes)?;
-        check_version(record.version)?;
-        Ok(record)
+    /// [`DocumentError`] when the bytes are not a record of this version.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::read(bytes)
     }
 }
 
@@ -135,6 +132,7 @@ impl LaunchRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExitRecord {
     /// [`RECORD_VERSION`].
+    #[serde(deserialize_with = "own_version")]
     pub version: u32,
     /// The container.
     pub container_id: ContainerId,
@@ -160,11 +158,9 @@ impl ExitRecord {
     ///
     /// # Errors
     ///
-    /// [`RecordError`] when the bytes are not a record of this version.
-    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let record: Self = serde_json::from_slice(bytes)?;
-        check_version(record.version)?;
-        Ok(record)
+    /// [`DocumentError`] when the bytes are not a record of this version.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::read(bytes)
     }
 
     /// Whether the kernel killed any of the container's processes for memory.
@@ -184,8 +180,4 @@ impl ExitRecord {
             (None, None) => -1,
         }
     }
-}
-
-fn check_version(found: u32) -> Result<(), RecordError> {
-    if found == RECORD_VERSION { Ok(()) } else { Err(RecordError::Version { found }) }
 }

@@ -5,141 +5,128 @@
 //!
 //! OCI runtime specification, `config-linux.md`, "Control groups"
 
-mod check;
-mod read;
+use std::num::NonZeroU64;
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use serde::Serialize;
+use crate::document::{Bounded, OR_UNLIMITED, present};
+use crate::ids::parsed_text;
+
+/// No bound but the type's.
+const MAX: i64 = i64::MAX;
 
 /// The container's limits.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Resources {
     /// Processor time and placement.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub cpu: Option<Cpu>,
     /// Memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub memory: Option<Memory>,
     /// Block devices.
-    #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "blockIO",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub block_io: Option<BlockIo>,
 }
 
 /// Processor time and placement.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Cpu {
-    /// Relative weight, 2 to 262144.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shares: Option<u64>,
-    /// Microseconds of processor time a period, at least 1000; -1 is no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota: Option<i64>,
-    /// The period in microseconds, 1000 to 1000000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<u64>,
+    /// Relative weight.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub shares: Option<Bounded<2, 262_144>>,
+    /// Microseconds of processor time a period.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub quota: Option<Bounded<1_000, MAX, OR_UNLIMITED>>,
+    /// The period in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub period: Option<Bounded<1_000, 1_000_000>>,
     /// Microseconds of real-time scheduling a real-time period.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_runtime: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub realtime_runtime: Option<Bounded<1, MAX, OR_UNLIMITED>>,
     /// The real-time period in microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_period: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub realtime_period: Option<NonZeroU64>,
     /// The processors to run on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub cpus: Option<CpuList>,
     /// The memory nodes to allocate from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub mems: Option<CpuList>,
 }
 
-/// A list of processors or memory nodes, such as `0-3,8`.
-///
-/// # References
-///
-/// `cpuset(7)`, "List format"
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct CpuList(String);
-
-impl CpuList {
-    /// Parses numbers below 8192 and rising ranges of them, separated by commas.
+parsed_text! {
+    /// Numbers below 8192 and rising ranges of them, as the kernel takes them.
     ///
-    /// `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        text.split(',').all(is_number_or_range).then(|| Self(text.to_owned()))
-    }
-
-    /// The list, exactly as parsed.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CpuList {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+    /// # References
+    ///
+    /// `cpuset(7)`, "List format"
+    CpuList is a "list" like "numbers below 8192 or rising ranges of them, such as `0-3,8`"
+    by |text| text.split(',').all(is_number_or_range).then_some(text)
 }
 
 fn is_number_or_range(item: &str) -> bool {
-    let (first, last) = item.split_once('-').unwrap_or((item, item));
-    match (cpu_number(first), cpu_number(last)) {
-        (Some(first), Some(last)) => first <= last,
-        _ => false,
-    }
-}
-
-fn cpu_number(text: &str) -> Option<u16> {
     /// The most processors a Linux kernel can be built for.
     const CPUS: u16 = 8192;
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if digits {
-        text.parse().ok()?
-    } else {
-        return None;
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number: &u16| digits && *number < CPUS)
     };
-    (number < CPUS).then_some(number)
+    let (first, last) = item.split_once('-').unwrap_or((item, item));
+    number(first).zip(number(last)).is_some_and(|(first, last)| first <= last)
 }
 
-/// Memory, in bytes; -1 is no limit.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// Memory, in bytes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Memory {
     /// The hard limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub limit: Option<Bounded<1, MAX, OR_UNLIMITED>>,
     /// The soft limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub reservation: Option<Bounded<1, MAX, OR_UNLIMITED>>,
     /// The limit of memory and swap together; needs `limit` and is at least as much.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub swap: Option<Bounded<1, MAX, OR_UNLIMITED>>,
     /// The limit of kernel memory; runc 1.1 ignores it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub kernel: Option<Bounded<1, MAX, OR_UNLIMITED>>,
     /// The limit of TCP buffers.
-    #[serde(rename = "kernelTCP", skip_serializing_if = "Option::is_none")]
-    pub kernel_tcp: Option<i64>,
-    /// How readily the kernel swaps, 0 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swappiness: Option<u64>,
+    #[serde(
+        rename = "kernelTCP",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub kernel_tcp: Option<Bounded<1, MAX, OR_UNLIMITED>>,
+    /// How readily the kernel swaps, in percent.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub swappiness: Option<Bounded<0, 100>>,
     /// Whether processes wait instead of being killed when the limit is reached.
-    #[serde(rename = "disableOOMKiller", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "disableOOMKiller",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub disable_oom_killer: Option<bool>,
 }
 
 /// Block devices: weights and rates.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct BlockIo {
-    /// Relative weight, 10 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    /// Weight against child cgroups, 10 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leaf_weight: Option<u16>,
+    /// Relative weight.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub weight: Option<Bounded<10, 1_000>>,
+    /// Weight against child cgroups.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub leaf_weight: Option<Bounded<10, 1_000>>,
     /// Weights of single devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weight_device: Vec<WeightDevice>,
@@ -158,23 +145,24 @@ pub struct BlockIo {
 }
 
 /// One device's weights.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct WeightDevice {
     /// Major device number.
     pub major: u32,
     /// Minor device number.
     pub minor: u32,
-    /// Relative weight, 10 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    /// Weight against child cgroups, 10 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leaf_weight: Option<u16>,
+    /// Relative weight.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub weight: Option<Bounded<10, 1_000>>,
+    /// Weight against child cgroups.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub leaf_weight: Option<Bounded<10, 1_000>>,
 }
 
 /// One device's rate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ThrottleDevice {
     /// Major device number.
     pub major: u32,

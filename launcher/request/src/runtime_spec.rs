@@ -8,16 +8,10 @@
 //! OCI runtime specification, `config.md` and `config-linux.md`
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::ids::{CgroupPath, HostPath};
-use crate::request::{BindMount, LaunchRequest};
-use crate::resources::Resources;
-use crate::rlimit::Rlimit;
-use crate::seccomp::Seccomp;
-
-mod mounts;
-
-use mounts::{LAUNCHER_MOUNTS, Mount};
+use crate::ids::HostPath;
+use crate::request::{BindMount, LaunchRequest, RuntimeConfig};
 
 /// What the launcher adds to a request.
 #[derive(Clone, Copy, Debug)]
@@ -38,172 +32,120 @@ pub struct SpecInputs<'a> {
     pub rlimits: &'a [Rlimit],
 }
 
+/// A resource limit.
+///
+/// # References
+///
+/// `getrlimit(2)`; OCI runtime specification, `config.md`, "POSIX process"
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Rlimit {
+    /// What is limited, such as `RLIMIT_NOFILE`.
+    #[serde(rename = "type")]
+    pub resource: &'static str,
+    /// The hard limit; `u64::MAX` is none.
+    pub hard: u64,
+    /// The soft limit; `u64::MAX` is none.
+    pub soft: u64,
+}
+
 /// Where the clone of the request's mount number `index`, counted from 0, lies below `binds`.
 #[must_use]
 pub fn bind_source(binds: &HostPath, index: usize) -> HostPath {
     binds.numbered(index)
 }
 
-/// A container's configuration.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RuntimeSpec<'a> {
-    oci_version: &'static str,
-    hostname: &'a str,
-    root: Root<'a>,
-    process: SpecProcess<'a>,
-    mounts: Vec<Mount>,
-    linux: Linux<'a>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Root<'a> {
-    path: &'a HostPath,
-    readonly: bool,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SpecProcess<'a> {
-    args: &'a [String],
-    cwd: &'a HostPath,
-    env: &'a [String],
-    no_new_privileges: bool,
-    capabilities: NoCapabilities,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    rlimits: &'a [Rlimit],
-    user: User<'a>,
-}
-
-/// All five sets, empty. A missing object would leave the bounding set to the runtime.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct NoCapabilities {
-    bounding: [&'static str; 0],
-    effective: [&'static str; 0],
-    inheritable: [&'static str; 0],
-    permitted: [&'static str; 0],
-    ambient: [&'static str; 0],
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct User<'a> {
-    uid: u32,
-    gid: u32,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    additional_gids: &'a [u32],
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Linux<'a> {
-    cgroups_path: &'a CgroupPath,
-    resources: SpecResources<'a>,
-    namespaces: [Namespace; 4],
-    masked_paths: [&'static str; 7],
-    readonly_paths: [&'static str; 6],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seccomp: Option<&'a Seccomp>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct SpecResources<'a> {
-    devices: [DeviceRule; 1],
-    #[serde(flatten)]
-    limits: Option<&'a Resources>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct DeviceRule {
-    access: &'static str,
-    allow: bool,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Namespace {
-    #[serde(rename = "type")]
-    kind: &'static str,
-}
-
-/// Denies every device; runc then allows its default ones (`null`, `zero`, `urandom` and so on).
-const NO_DEVICES: DeviceRule = DeviceRule { access: "rwm", allow: false };
-
-/// The network is the host's: workers talk to each other on the host's ports.
-const NAMESPACES: [Namespace; 4] = [
-    Namespace { kind: "pid" },
-    Namespace { kind: "ipc" },
-    Namespace { kind: "uts" },
-    Namespace { kind: "mount" },
+/// The mounts every container has, in this order: type, destination, source and options.
+const LAUNCHER_MOUNTS: [(&str, &str, &str, &[&str]); 7] = [
+    ("proc", "/proc", "proc", &["nosuid", "noexec", "nodev"]),
+    ("tmpfs", "/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    (
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    ),
+    ("tmpfs", "/dev/shm", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ("mqueue", "/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ("sysfs", "/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ("cgroup", "/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
 ];
 
-const MASKED_PATHS: [&str; 7] = [
-    "/proc/kcore",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-
-const READONLY_PATHS: [&str; 6] =
-    ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-impl<'a> RuntimeSpec<'a> {
-    /// Composes the configuration of the request's container.
-    #[must_use]
-    pub fn compose(request: &'a LaunchRequest, inputs: &SpecInputs<'a>) -> Self {
-        let config = &request.oci_runtime_config;
-        let bind = |(index, mount): (usize, &BindMount)| {
-            Mount::bind(mount, bind_source(inputs.binds, index))
-        };
-        Self {
-            oci_version: "1.0.0",
-            hostname: inputs.hostname,
-            root: Root {
-                path: inputs.rootfs,
-                // The launcher has mounted it read-only already. Told to do so as well, runc would
-                // mount it anew without `nosuid` and `nodev`.
-                readonly: false,
+/// The configuration of the request's container.
+#[must_use]
+pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
+    let RuntimeConfig { mounts, process, linux } = &request.oci_runtime_config;
+    let fixed = LAUNCHER_MOUNTS.iter().map(|(kind, destination, source, options)| {
+        json!({"type": kind, "destination": destination, "source": source, "options": options})
+    });
+    let binds = mounts.iter().enumerate().map(|(index, mount)| bind(mount, index, inputs.binds));
+    let mut spec = json!({
+        "ociVersion": "1.0.0",
+        "hostname": inputs.hostname,
+        // The launcher has mounted it read-only already. Told to do so as well, runc would mount
+        // it anew without `nosuid` and `nodev`.
+        "root": {"path": inputs.rootfs, "readonly": false},
+        "process": {
+            "args": process.args,
+            "cwd": process.cwd,
+            "env": process.env,
+            "noNewPrivileges": true,
+            // All five, empty: a missing object would leave the bounding set to the runtime.
+            "capabilities": {
+                "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [],
             },
-            process: SpecProcess {
-                args: &config.process.args,
-                cwd: &config.process.cwd,
-                env: &config.process.env,
-                no_new_privileges: true,
-                capabilities: NoCapabilities::default(),
-                rlimits: inputs.rlimits,
-                user: User {
-                    uid: inputs.uid,
-                    gid: inputs.gid,
-                    additional_gids: inputs.additional_gids,
-                },
-            },
-            mounts: LAUNCHER_MOUNTS
-                .iter()
-                .map(Mount::fixed)
-                .chain(config.mounts.iter().enumerate().map(bind))
-                .collect(),
-            linux: Linux {
-                cgroups_path: &config.linux.cgroups_path,
-                resources: SpecResources {
-                    devices: [NO_DEVICES],
-                    limits: config.linux.resources.as_ref(),
-                },
-                namespaces: NAMESPACES,
-                masked_paths: MASKED_PATHS,
-                readonly_paths: READONLY_PATHS,
-                seccomp: config.linux.seccomp.as_ref(),
-            },
-        }
+            "user": {"uid": inputs.uid, "gid": inputs.gid},
+        },
+        "mounts": fixed.chain(binds).collect::<Vec<Value>>(),
+        "linux": {
+            "cgroupsPath": linux.cgroups_path,
+            "resources": linux.resources.clone().unwrap_or_default(),
+            // The network is the host's: workers talk to each other on the host's ports.
+            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
+            "maskedPaths": [
+                "/proc/kcore",
+                "/proc/latency_stats",
+                "/proc/timer_list",
+                "/proc/timer_stats",
+                "/proc/sched_debug",
+                "/proc/scsi",
+                "/sys/firmware",
+            ],
+            "readonlyPaths": [
+                "/proc/asound",
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger",
+            ],
+        },
+    });
+    // Denies every device; runc then allows its default ones (`null`, `zero`, `urandom` and so on).
+    spec["linux"]["resources"]["devices"] = json!([{"access": "rwm", "allow": false}]);
+    if let Some(seccomp) = &linux.seccomp {
+        spec["linux"]["seccomp"] = json!(seccomp);
     }
-
-    /// The configuration as `config.json` holds it.
-    ///
-    /// # Errors
-    ///
-    /// None of its values can fail to be written; the error is `serde_json`'s.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
+    if !inputs.rlimits.is_empty() {
+        spec["process"]["rlimits"] = json!(inputs.rlimits);
     }
+    if !inputs.additional_gids.is_empty() {
+        spec["process"]["user"]["additionalGids"] = json!(inputs.additional_gids);
+    }
+    spec
+}
+
+/// The request's mount, with its source's clone in place of the source.
+///
+/// No set-user-ID programs, no devices, and read-only each hold for the mounts below it too: plain
+/// `ro` leaves those writable. The recursive forms also keep what the source has beyond them, such
+/// as the host's `noexec`, which a remount with the plain forms would clear.
+fn bind(mount: &BindMount, index: usize, binds: &HostPath) -> Value {
+    json!({
+        "type": "bind",
+        "destination": mount.destination,
+        "source": bind_source(binds, index),
+        "options": [
+            if mount.read_only { "rro" } else { "rw" }, "rbind", "rprivate", "rnosuid", "rnodev",
+        ],
+    })
 }

@@ -7,80 +7,89 @@
 //!
 //! OCI runtime specification, `config-linux.md`, "Seccomp"; `seccomp(2)`
 
-mod check;
-mod read;
+use serde::{Deserialize, Serialize};
 
-use serde::Serialize;
+use crate::document::{self, Bounded, DocumentError, not_empty, present};
+use crate::ids::parsed_text;
 
 /// A system call filter.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Seccomp {
     /// What happens at a system call that no rule names.
     pub default_action: Action,
     /// The error number of the default action when that is [`Action::Errno`]; `EPERM` if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_errno_ret: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub default_errno_ret: Option<Bounded<0, 4095>>,
     /// The architectures filtered beside the machine's own.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<Architecture>,
     /// Flags of the filter.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
     /// The rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub syscalls: Vec<SyscallRule>,
 }
 
 /// One rule.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SyscallRule {
     /// The system calls; runc skips names its libseccomp does not know.
-    pub names: Vec<String>,
+    #[serde(deserialize_with = "not_empty")]
+    pub names: Vec<SystemCallName>,
     /// What happens.
     pub action: Action,
     /// The error number when the action is [`Action::Errno`]; `EPERM` if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno_ret: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub errno_ret: Option<Bounded<0, 4095>>,
     /// Conditions on arguments; the rule applies when all hold.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<ArgumentCondition>,
 }
 
 /// A condition on one argument of a system call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ArgumentCondition {
-    /// Which argument, 0 to 5.
-    pub index: u32,
+    /// Which argument.
+    pub index: Bounded<0, 5>,
     /// What it is compared with; for [`Operator::MaskedEq`] the mask.
     pub value: u64,
     /// For [`Operator::MaskedEq`] what the masked argument is compared with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub value_two: Option<u64>,
     /// The comparison.
     pub op: Operator,
 }
 
-/// Defines an enum of the specification's names: its text, its parser and its serializer.
+impl Seccomp {
+    /// Reads a profile file.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError`]; the first thing that is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::read(bytes)
+    }
+}
+
+parsed_text! {
+    /// The name of a system call, whether there is one or not.
+    SystemCallName is a "system call" like "1 to 64 characters of a-z 0-9 _" by |text| {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then_some(text)
+    }
+}
+
+/// Defines an enum of the specification's names, each variant beside its own.
 macro_rules! named {
     ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$outer])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
         pub enum $name {
             $($(#[$inner])* #[serde(rename = $text)] $variant,)+
-        }
-
-        impl $name {
-            /// The value with this name in the specification.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name {
-                    $($text => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
         }
     };
 }

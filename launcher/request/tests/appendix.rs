@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use storm_oci_request::{HostPath, LaunchRequest, RuntimeSpec, SpecInputs};
+use storm_oci_request::{HostPath, LaunchRequest, SpecInputs, runtime_spec};
 
 /// An entry of `deviations.json`.
 #[derive(Debug, Deserialize)]
@@ -66,7 +66,7 @@ fn composed() -> Value {
         binds: &HostPath::parse("/binds").unwrap(),
         rlimits: &[],
     };
-    parse(&RuntimeSpec::compose(&request, &inputs).to_json().unwrap())
+    runtime_spec(&request, &inputs)
 }
 
 /// Collects where the values differ. Arrays of texts and of unlike length are compared whole.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use storm_oci_request::{IdError, RecordError, RequestError};
+use storm_oci_request::{DocumentError, IdError};
 use storm_oci_store::{ErrorKind, StoreError};
 
 /// What an error is about. The text form is stable: Java and launch outcomes carry it.
@@ -150,7 +150,7 @@ pub enum SupervisorError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: RequestError,
+        source: DocumentError,
     },
     /// No cgroup hierarchy where the configuration says.
     #[error(
@@ -244,7 +244,7 @@ pub enum SupervisorError {
     },
     /// The launch request is not a valid one.
     #[error("cannot compose launch request")]
-    Request(#[from] RequestError),
+    Request(#[from] DocumentError),
     /// A file of a launch cannot be written.
     #[error("cannot write `{path}`")]
     Write {
@@ -267,7 +267,7 @@ pub enum SupervisorError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: RecordError,
+        source: DocumentError,
     },
     /// The launcher said the container runs, but its record does not.
     #[error("cannot find container `{0}`: the launcher reported success but left no record of it")]

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use storm_oci_request::{ContainerId, ExitRecord, HostPath, LaunchRecord, RecordError, WorkerId};
+use storm_oci_request::{ContainerId, DocumentError, ExitRecord, HostPath, LaunchRecord, WorkerId};
 use tracing::warn;
 
 use crate::beneath::Directory;
@@ -142,7 +142,7 @@ impl Records {
         &self,
         name: &str,
         file: &File,
-        parse: impl Fn(&[u8]) -> Result<T, RecordError>,
+        parse: impl Fn(&[u8]) -> Result<T, DocumentError>,
     ) -> Result<Option<T>, SupervisorError> {
         let mut bytes = Vec::new();
         file.take(RECORD_BYTES)

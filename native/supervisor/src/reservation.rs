@@ -1,13 +1,13 @@
 //! What the scheduler grants a worker, until it is launched.
 
-use storm_oci_request::{Cpu, CpuList, Memory, Resources};
+use storm_oci_request::{Bounded, Cpu, CpuList, Memory, Resources};
 use tracing::warn;
 
 use crate::config::Settings;
 use crate::documents::ReserveDocument;
 
 /// The period of the processor quota, in microseconds: Storm's and the kernel's default.
-const PERIOD_MICROS: u64 = 100_000;
+const PERIOD_MICROS: i64 = 100_000;
 
 /// Microseconds of processor time a period for one percent of a core.
 const MICROS_PER_PERCENT: i64 = 1000;
@@ -47,10 +47,17 @@ impl Reservation {
     pub(crate) fn resources(&self) -> Option<Resources> {
         let cpu = self.quota.map(|quota| {
             let (cpus, mems) = self.zone.clone().unzip();
-            Cpu { quota: Some(quota), period: Some(PERIOD_MICROS), cpus, mems, ..Cpu::default() }
+            Cpu {
+                quota: Bounded::new(quota),
+                period: Bounded::new(PERIOD_MICROS),
+                cpus,
+                mems,
+                ..Cpu::default()
+            }
         });
-        let memory =
-            self.memory_bytes.map(|bytes| Memory { limit: Some(bytes), ..Memory::default() });
+        let memory = self
+            .memory_bytes
+            .map(|bytes| Memory { limit: Bounded::new(bytes), ..Memory::default() });
         (cpu.is_some() || memory.is_some()).then(|| Resources {
             cpu,
             memory,
@@ -60,7 +67,7 @@ impl Reservation {
 }
 
 fn zone(settings: &Settings, id: &str) -> Option<(CpuList, CpuList)> {
-    let zone = settings.numa.cores(id).cloned().zip(CpuList::parse(id));
+    let zone = settings.numa.cores(id).cloned().zip(CpuList::parse(id).ok());
     if zone.is_none() {
         let id = crate::text::shown(id);
         warn!(target: "storm_oci.launch", "NUMA zone `{id}` is not in `supervisor.numa.meta`: its worker is not pinned");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use storm_oci_request::{HostPath, LaunchRequest, MAX_REQUEST_BYTES, RequestError};
+use storm_oci_request::{DocumentError, HostPath, LaunchRequest, MAX_REQUEST_BYTES};
 use tracing::warn;
 
 use crate::beneath::Directory;
@@ -35,10 +35,7 @@ pub(crate) fn write_request(
     let json = request.to_json().map_err(|error| failed(io::Error::other(error)))?;
     if json.len() > MAX_REQUEST_BYTES {
         // The launcher would not read it.
-        return Err(SupervisorError::Request(RequestError::TooLarge {
-            found: json.len(),
-            limit: MAX_REQUEST_BYTES,
-        }));
+        return Err(SupervisorError::Request(DocumentError::Size { found: json.len() }));
     }
     Directory::open(Path::new(worker.directory.as_str()))
         .and_then(|directory| directory.replace(REQUEST, REQUEST_MODE))

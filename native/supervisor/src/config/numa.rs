@@ -43,5 +43,5 @@ fn cores(zone: &Value) -> Option<CpuList> {
             Some(whole(core)?.to_string())
         })
         .collect();
-    CpuList::parse(&numbers?.join(","))
+    CpuList::parse(&numbers?.join(",")).ok()
 }
