@@ -78,7 +78,8 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
         json!({"type": kind, "destination": destination, "source": source, "options": options})
     });
     let binds = mounts.iter().enumerate().map(|(index, mount)| bind(mount, index, inputs.binds));
-    let mut spec = json!({
+    let limits = linux.resources.as_ref();
+    without_nulls(json!({
         "ociVersion": "1.0.0",
         "hostname": inputs.hostname,
         // The launcher has mounted it read-only already. Told to do so as well, runc would mount
@@ -93,12 +94,25 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
             "capabilities": {
                 "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [],
             },
-            "user": {"uid": inputs.uid, "gid": inputs.gid},
+            "rlimits": not_empty(inputs.rlimits),
+            "user": {
+                "uid": inputs.uid,
+                "gid": inputs.gid,
+                "additionalGids": not_empty(inputs.additional_gids),
+            },
         },
         "mounts": fixed.chain(binds).collect::<Vec<Value>>(),
         "linux": {
             "cgroupsPath": linux.cgroups_path,
-            "resources": linux.resources.clone().unwrap_or_default(),
+            "resources": {
+                // Denies every device; runc then allows its default ones (`null`, `zero`,
+                // `urandom` and so on).
+                "devices": [{"access": "rwm", "allow": false}],
+                "cpu": limits.map(|limits| &limits.cpu),
+                "memory": limits.map(|limits| &limits.memory),
+                "blockIO": limits.map(|limits| &limits.block_io),
+            },
+            "seccomp": linux.seccomp,
             // The network is the host's: workers talk to each other on the host's ports.
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
             "maskedPaths": [
@@ -119,19 +133,20 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
                 "/proc/sysrq-trigger",
             ],
         },
-    });
-    // Denies every device; runc then allows its default ones (`null`, `zero`, `urandom` and so on).
-    spec["linux"]["resources"]["devices"] = json!([{"access": "rwm", "allow": false}]);
-    if let Some(seccomp) = &linux.seccomp {
-        spec["linux"]["seccomp"] = json!(seccomp);
-    }
-    if !inputs.rlimits.is_empty() {
-        spec["process"]["rlimits"] = json!(inputs.rlimits);
-    }
-    if !inputs.additional_gids.is_empty() {
-        spec["process"]["user"]["additionalGids"] = json!(inputs.additional_gids);
-    }
-    spec
+    }))
+}
+
+fn not_empty<T>(items: &[T]) -> Option<&[T]> {
+    (!items.is_empty()).then_some(items)
+}
+
+/// The document without the keys whose value is `null`, which the specification's schema does not allow.
+fn without_nulls(document: Value) -> Value {
+    let Value::Object(fields) = document else {
+        return document;
+    };
+    let present = fields.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(present.map(|(key, value)| (key, without_nulls(value))).collect())
 }
 
 /// The request's mount, with its source's clone in place of the source.
