@@ -6,7 +6,7 @@ use nix::unistd::{Gid, User, getgrouplist};
 use storm_oci_request::AccountName;
 
 use crate::config::Config;
-use crate::error::{AccountProblem, LauncherError};
+use crate::error::{LauncherError, Step};
 use crate::privilege::Identity;
 
 /// An account that may be acted for.
@@ -26,14 +26,14 @@ pub(crate) struct Account {
 ///
 /// # Errors
 ///
-/// [`LauncherError::Account`] naming the rule that refused it.
+/// [`Step::Account`] naming the rule that refused it.
 pub(crate) fn find(
     name: &str,
     caller: &Identity,
     config: &Config,
 ) -> Result<Account, LauncherError> {
-    let refused =
-        |problem| LauncherError::Account { name: name.chars().take(SHOWN).collect(), problem };
+    let shown: String = name.chars().take(SHOWN).collect();
+    let refused = |problem| LauncherError::refused(Step::Account, shown.as_str(), problem);
     let mut account = look_up(name).map_err(refused)?;
     if is_caller(&account, caller) {
         // Another name for the same uid may come with other groups.
@@ -51,7 +51,7 @@ const SHOWN: usize = 40;
 ///
 /// # Errors
 ///
-/// [`LauncherError::Account`] naming the rule that refused it.
+/// [`Step::Account`] naming the rule that refused it.
 pub(crate) fn permitted_to_run(
     account: &Account,
     caller: &Identity,
@@ -59,7 +59,7 @@ pub(crate) fn permitted_to_run(
 ) -> Result<(), LauncherError> {
     let group = if is_caller(account, caller) { Group::Allowed } else { Group::Refused };
     judge(account, config, group)
-        .map_err(|problem| LauncherError::Account { name: account.name.to_string(), problem })
+        .map_err(|problem| LauncherError::refused(Step::Account, account.name.as_str(), problem))
 }
 
 fn is_caller(account: &Account, caller: &Identity) -> bool {
@@ -73,15 +73,15 @@ enum Group {
     Refused,
 }
 
-fn look_up(name: &str) -> Result<Account, AccountProblem> {
-    let name = AccountName::parse(name).map_err(|_| AccountProblem::Malformed)?;
-    let errno = |source: nix::errno::Errno| AccountProblem::Lookup(source.into());
-    let user = User::from_name(name.as_str()).map_err(errno)?.ok_or(AccountProblem::Missing)?;
+fn look_up(name: &str) -> Result<Account, String> {
+    let name = AccountName::parse(name).map_err(|_| "not an account name")?;
+    let errno = |source: nix::errno::Errno| format!("name service failed: {source}");
+    let user = User::from_name(name.as_str()).map_err(errno)?.ok_or("no such account")?;
     // Some name services ignore case; rules that go by name must not.
     if user.name != name.as_str() {
-        return Err(AccountProblem::OtherName(user.name));
+        return Err(format!("the name service spells it `{}`", user.name));
     }
-    let c_name = CString::new(name.as_str()).map_err(|_| AccountProblem::Malformed)?;
+    let c_name = CString::new(name.as_str()).map_err(|_| "not an account name")?;
     let groups = getgrouplist(&c_name, user.gid).map_err(errno)?;
     let identity = Identity {
         uid: user.uid.as_raw(),
@@ -91,20 +91,20 @@ fn look_up(name: &str) -> Result<Account, AccountProblem> {
     Ok(Account { name, identity })
 }
 
-fn judge(account: &Account, config: &Config, own: Group) -> Result<(), AccountProblem> {
+fn judge(account: &Account, config: &Config, own: Group) -> Result<(), String> {
     let Identity { uid, gid, groups } = &account.identity;
     if *uid == 0 || account.name.as_str() == "root" {
-        return Err(AccountProblem::Root);
+        return Err("it is root".to_owned());
     }
     if config.banned_users.contains(&account.name) {
-        return Err(AccountProblem::Banned);
+        return Err("it is in banned.users".to_owned());
     }
     if *uid < config.min_user_id {
-        return Err(AccountProblem::BelowMinimum { uid: *uid, minimum: config.min_user_id });
+        return Err(format!("uid {uid} is below min.user.id {}", config.min_user_id));
     }
     let privileged = |gid: &u32| *gid == 0 || (*gid == config.group_id && own == Group::Refused);
     match std::iter::once(gid).chain(groups).find(|gid| privileged(gid)) {
-        Some(gid) => Err(AccountProblem::PrivilegedGroup { gid: *gid }),
+        Some(gid) => Err(format!("it is in group {gid}, which no container may have")),
         None => Ok(()),
     }
 }

@@ -32,22 +32,21 @@ pub(crate) struct Claim {
 ///
 /// # Errors
 ///
-/// [`LauncherError::Exists`] when it is there and no leftover of the same caller's.
+/// [`Step::Launch`] when it is there and no leftover of the same caller's.
 pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, LauncherError> {
     let container = &record.container_id;
     match remains::take(host, container, record.caller.uid) {
         Ok(Hold::Taken(leftover)) if leftover.is_orphan(host)? => leftover.remove(host)?,
         // Below, its directory says that it exists.
-        Ok(_) | Err(LauncherError::Foreign { .. }) => {}
+        Ok(_) => {}
+        Err(error) if error.step() == Some(Step::Foreign) => {}
         Err(error) => return Err(error),
     }
     let others = host.run_root.serialize()?;
     let root = host.run_root.root();
     if root.find(container.as_str())?.is_some() {
-        return Err(LauncherError::Exists {
-            container: container.clone(),
-            found: "its directory exists and is no leftover",
-        });
+        let problem = "its directory exists and is no leftover";
+        return Err(LauncherError::refused(Step::Launch, container.as_str(), problem));
     }
     if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
         return Err(LauncherError::refused(Step::Cgroup, place, "it exists already"));
@@ -64,10 +63,8 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
 fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim, LauncherError> {
     let lock = lock_file(directory)?;
     if !try_lock(&lock).map_err(|source| locking(&record.container_id, source))? {
-        return Err(LauncherError::Exists {
-            container: record.container_id.clone(),
-            found: "its directory is locked",
-        });
+        let problem = "its directory is locked";
+        return Err(LauncherError::refused(Step::Launch, record.container_id.as_str(), problem));
     }
     host.records().write(record)?;
     for name in DIRECTORIES {

@@ -42,7 +42,8 @@ pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<
         Step::FindProgram,
         program.as_str(),
         format!("the image has no such executable in PATH `{}`", search.unwrap_or_default()),
-    ))
+    )
+    .with_hint("Storm starts workers with bash: the image needs it on its PATH"))
 }
 
 fn is_covered(path: &str, mounts: &[BindMount]) -> bool {

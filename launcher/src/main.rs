@@ -82,13 +82,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), LauncherError> {
     let acts = sanitize::first_acts();
-    let (user, verb, arguments) = match (arguments::parse(sys::arguments())?, &acts) {
-        (Invocation::Act { user, verb, arguments }, _) => (user, verb, arguments),
-        // With nobody's rights but the caller's, looking is harmless.
-        (Invocation::Tell(option), Ok(_) | Err(LauncherError::NotSetuid { .. })) => {
-            return tell(option, acts.err());
+    let (user, verb, arguments) = match arguments::parse(sys::arguments())? {
+        Invocation::Act { user, verb, arguments } => (user, verb, arguments),
+        Invocation::Tell(option) => {
+            return match acts.err() {
+                Some(error) if error.step() != Some(Step::BecomeRoot) => Err(error),
+                // With nobody's rights but the caller's, looking is harmless.
+                powerless => tell(option, powerless),
+            };
         }
-        (Invocation::Tell(_), Err(_)) => return acts.map(drop),
     };
     let caller = acts?;
     let config = config::load()?;

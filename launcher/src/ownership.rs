@@ -26,7 +26,7 @@ use crate::walk::{self, Owners};
 ///
 /// # Errors
 ///
-/// [`LauncherError::Missing`] for a path that is not there; a refusal when the walk to it or the
+/// [`Step::Find`] for a path that is not there; a refusal when the walk to it or the
 /// top of it is not the supervisor's or the user's.
 pub(crate) fn give_code_dir(
     caller: &CallerProcess,
@@ -113,7 +113,7 @@ fn give(
 ) -> Result<(), LauncherError> {
     let place = walk::parent_of(caller, account, path, Step::Own)?;
     let failed = |source| match source {
-        Errno::NOENT => LauncherError::Missing { path: path.to_string() },
+        Errno::NOENT => LauncherError::failed(Step::Find, path.as_str(), source),
         source => LauncherError::failed(Step::Own, path.as_str(), source),
     };
     let mut giving = Giving {

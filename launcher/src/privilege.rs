@@ -8,7 +8,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use crate::error::LauncherError;
+use crate::error::{LauncherError, Step};
 use crate::sys;
 
 /// Whom the kernel should take us for.
@@ -35,7 +35,7 @@ impl Identity {
 ///
 /// # Errors
 ///
-/// [`LauncherError::Privilege`] when the ids read back are not the ones asked for; `action` has
+/// [`Step::Privilege`] when the ids read back are not the ones asked for; `action` has
 /// not run then. Failing to become root again ends the process: nothing after it could be trusted.
 pub(crate) fn acting_as<T>(
     identity: &Identity,
@@ -60,16 +60,13 @@ pub(crate) fn acting_as<T>(
 ///
 /// # Errors
 ///
-/// [`LauncherError::Privilege`] when anything read back differs. The caller must end then.
+/// [`Step::Privilege`] when anything read back differs. The caller must end then.
 ///
 /// # References
 ///
 /// `capabilities(7)`, `setresuid(2)`, `PR_SET_NO_NEW_PRIVS(2const)`
 pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> {
-    let failed = |source: Errno| LauncherError::Privilege {
-        wanted: describe(identity),
-        found: source.to_string(),
-    };
+    let failed = |source| LauncherError::failed(Step::Privilege, describe(identity), source);
     set_no_new_privs(true).map_err(failed)?;
     clear_ambient_capability_set().map_err(failed)?;
     for capability in every_capability() {
@@ -95,8 +92,9 @@ pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> 
 
 fn check_powerless(identity: &Identity) -> Result<(), LauncherError> {
     let wanted = || format!("{} without any capability", describe(identity));
-    let report =
-        |found: &str| LauncherError::Privilege { wanted: wanted(), found: found.to_owned() };
+    let report = |found: &str| {
+        LauncherError::refused(Step::Privilege, wanted(), format!("kernel reports {found}"))
+    };
     let sets = capabilities(None).map_err(|source| report(&source.to_string()))?;
     if !(sets.effective | sets.permitted | sets.inheritable).is_empty() {
         return Err(report("capabilities left"));
@@ -125,10 +123,7 @@ fn every_capability() -> impl Iterator<Item = CapabilitySet> {
 }
 
 fn set_effective(identity: &Identity) -> Result<(), LauncherError> {
-    let failed = |source: Errno| LauncherError::Privilege {
-        wanted: describe(identity),
-        found: source.to_string(),
-    };
+    let failed = |source| LauncherError::failed(Step::Privilege, describe(identity), source);
     // Root first: only root may change groups. Then groups, gid, uid, so that each call still
     // has the right to be made.
     set_thread_res_uid(None, Uid::ROOT, None).map_err(failed)?;
@@ -138,10 +133,8 @@ fn set_effective(identity: &Identity) -> Result<(), LauncherError> {
     check_ids(identity, &Identity::root())?;
     let sets = capabilities(None).map_err(failed)?;
     if identity.uid != 0 && !sets.effective.is_empty() {
-        return Err(LauncherError::Privilege {
-            wanted: describe(identity),
-            found: "effective capabilities left".to_owned(),
-        });
+        let problem = "kernel reports effective capabilities left";
+        return Err(LauncherError::refused(Step::Privilege, describe(identity), problem));
     }
     Ok(())
 }
@@ -159,10 +152,9 @@ fn check_ids(effective: &Identity, real: &Identity) -> Result<(), LauncherError>
     if found == wanted {
         Ok(())
     } else {
-        Err(LauncherError::Privilege {
-            wanted: describe(effective),
-            found: format!("uids {:?} gids {:?} groups {:?}", found.0, found.1, found.2),
-        })
+        let (uids, gids, groups) = found;
+        let problem = format!("kernel reports uids {uids:?} gids {gids:?} groups {groups:?}");
+        Err(LauncherError::refused(Step::Privilege, describe(effective), problem))
     }
 }
 

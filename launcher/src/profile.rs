@@ -91,9 +91,9 @@ pub(crate) fn profile(
     file: &HostPath,
 ) -> Result<(), LauncherError> {
     account::permitted_to_run(account, &caller.identity, config)?;
-    let path = config.profiler_script.as_ref().ok_or_else(|| LauncherError::Config {
-        path: config::path(),
-        problem: "worker.profiler.script.path is not set: nothing can be profiled".to_owned(),
+    let path = config.profiler_script.as_ref().ok_or_else(|| {
+        let problem = "worker.profiler.script.path is not set: nothing can be profiled";
+        LauncherError::refused(Step::Config, config::path(), problem)
     })?;
     let program = open_program(path)?;
     let command = callers_file::open(&account.identity, &caller.identity, file, Step::Open)?;

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// # Errors
 ///
-/// [`LauncherError::Running`] for a container that has not ended, [`LauncherError::Foreign`] for
+/// [`Step::Reap`] for a container that has not ended, [`Step::Foreign`] for
 /// one of another caller.
 pub(crate) fn reap(
     caller: &CallerProcess,
@@ -58,7 +58,7 @@ fn lost(source: Errno) -> LauncherError {
 }
 
 fn still_running(container: &ContainerId) -> LauncherError {
-    LauncherError::Running { container: container.clone() }
+    LauncherError::refused(Step::Reap, container.as_str(), "it is still running")
 }
 
 fn remove(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold, LauncherError> {

@@ -36,7 +36,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// [`LauncherError::Record`] for one that this version cannot read.
+    /// [`Step::Record`] for one that this version cannot read.
     pub(crate) fn read(
         &self,
         container: &ContainerId,
@@ -44,8 +44,9 @@ impl<'a> Records<'a> {
         let Some(bytes) = self.directory.read(&launch_name(container))? else {
             return Ok(None);
         };
-        let unreadable = |source| LauncherError::Record { container: container.clone(), source };
-        LaunchRecord::parse(&bytes).map(Some).map_err(unreadable)
+        LaunchRecord::parse(&bytes).map(Some).map_err(|problem| {
+            LauncherError::refused(Step::Record, container.as_str(), problem.to_string())
+        })
     }
 
     /// Writes a container's record in the place of the one that is there.

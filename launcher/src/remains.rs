@@ -32,7 +32,7 @@ pub(crate) struct Remains {
 ///
 /// # Errors
 ///
-/// [`LauncherError::Foreign`] for a container of another caller than `caller`, unless that is
+/// [`Step::Foreign`] for a container of another caller than `caller`, unless that is
 /// root. A directory without a record is nobody's: nothing was done for it yet.
 pub(crate) fn take(
     host: &Host,
@@ -62,7 +62,8 @@ pub(crate) fn check_owner(record: &LaunchRecord, caller: u32) -> Result<(), Laun
     if caller == 0 || record.caller.uid == caller {
         return Ok(());
     }
-    Err(LauncherError::Foreign { container: record.container_id.clone(), owner: record.caller.uid })
+    let problem = format!("it belongs to uid {}", record.caller.uid);
+    Err(LauncherError::refused(Step::Foreign, record.container_id.as_str(), problem))
 }
 
 /// Whether a container's first process runs.

@@ -32,7 +32,7 @@ pub(crate) fn remove(
     path: &HostPath,
 ) -> Result<(), LauncherError> {
     let place = match walk::parent_of(caller, account, path, Step::Remove) {
-        Err(LauncherError::Missing { .. }) => return Ok(()),
+        Err(error) if error.step() == Some(Step::Find) => return Ok(()),
         place => place?,
     };
     let failed = |source| LauncherError::failed(Step::Remove, path.as_str(), source);

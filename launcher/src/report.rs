@@ -33,8 +33,8 @@ pub(crate) fn note(line: &str) {
 }
 
 /// Prints one problem of `--checksetup`, with its fix on the same line.
-pub(crate) fn problem(error: &LauncherError, fix: &str) {
-    note(&format!("{error} (hint: {fix})"));
+pub(crate) fn problem(error: &LauncherError) {
+    note(&format!("{error} (hint: {})", error.hint().unwrap_or_default()));
 }
 
 /// Prints what `--checksetup` says when there is no problem.

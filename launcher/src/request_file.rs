@@ -7,7 +7,7 @@ use storm_oci_request::{HostPath, LaunchRequest};
 
 use crate::account::Account;
 use crate::config::Config;
-use crate::error::{AccountProblem, LauncherError, Step};
+use crate::error::{LauncherError, Step};
 use crate::privilege::{Identity, acting_as};
 use crate::sys_file::read_at_most;
 
@@ -29,7 +29,7 @@ pub(crate) struct WorkerPaths {
 ///
 /// # Errors
 ///
-/// [`LauncherError::Request`] for everything that is wrong with its content.
+/// [`Step::Request`] for everything that is wrong with its content.
 pub(crate) fn read(
     caller: &Identity,
     config: &Config,
@@ -38,13 +38,11 @@ pub(crate) fn read(
     worker: &WorkerPaths,
 ) -> Result<LaunchRequest, LauncherError> {
     let bytes = read_as(caller, path)?;
-    let refused = |problem: String| LauncherError::Request { path: path.to_string(), problem };
+    let refused = |problem: String| LauncherError::refused(Step::Request, path.as_str(), problem);
     let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
     if request.username != account.name {
-        return Err(LauncherError::Account {
-            name: account.name.to_string(),
-            problem: AccountProblem::OtherThanRequest(request.username),
-        });
+        let problem = format!("the request names `{}`", request.username);
+        return Err(LauncherError::refused(Step::Account, account.name.as_str(), problem));
     }
     request.check_cgroup(&config.cgroup_parent).map_err(|problem| refused(problem.to_string()))?;
     let id = request.container_id.worker_id();

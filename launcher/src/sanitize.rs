@@ -53,7 +53,7 @@ const DESCRIPTORS: u64 = 4096;
 ///
 /// # Errors
 ///
-/// [`LauncherError::NotSetuid`] when the program does not run as root, with the likely cause.
+/// [`Step::BecomeRoot`] when the program does not run as root, with the likely cause.
 pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
     let failed = |object: &'static str| {
         move |source: Errno| LauncherError::failed(Step::Sanitize, object, source)
@@ -119,22 +119,23 @@ pub(crate) fn lies_on_nosuid() -> bool {
 }
 
 fn why_not_root() -> LauncherError {
-    if rustix::thread::no_new_privs() == Ok(true) {
-        LauncherError::NotSetuid {
-            cause: "no_new_privs is set, as by a sandboxed systemd unit",
-            fix: "take NoNewPrivileges=, RestrictSUIDSGID=, SystemCallFilter= and the other \
-                  sandboxing options out of the supervisor's unit",
-        }
+    let (cause, fix) = if rustix::thread::no_new_privs() == Ok(true) {
+        (
+            "no_new_privs is set, as by a sandboxed systemd unit",
+            "take NoNewPrivileges=, RestrictSUIDSGID=, SystemCallFilter= and the other \
+             sandboxing options out of the supervisor's unit",
+        )
     } else if lies_on_nosuid() {
-        LauncherError::NotSetuid {
-            cause: "the program lies on a file system that is mounted nosuid",
-            fix: "install it on another file system, or mount this one without nosuid",
-        }
+        (
+            "the program lies on a file system that is mounted nosuid",
+            "install it on another file system, or mount this one without nosuid",
+        )
     } else {
-        LauncherError::NotSetuid {
-            cause: "the program is not installed setuid root (owner root, mode 6550)",
-            fix: "install it with `make install`, or run `worker-launcher --checksetup` as root \
-                  for every problem and its fix",
-        }
-    }
+        (
+            "the program is not installed setuid root (owner root, mode 6550)",
+            "install it with `make install`, or run `worker-launcher --checksetup` as root for \
+             every problem and its fix",
+        )
+    };
+    LauncherError::refused(Step::BecomeRoot, "root", cause).with_hint(fix)
 }

@@ -11,62 +11,51 @@ use crate::error::{LauncherError, Step};
 /// Root-owned, setuid and setgid, runnable by the launcher's group, nothing for others.
 const MODE: u32 = 0o6550;
 
-/// Something wrong with the program file, and how to mend it.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    /// What was found, and what it must be.
-    pub(crate) problem: String,
-    /// What the administrator can do.
-    pub(crate) fix: String,
-}
+/// The running program's file.
+const EXE: &str = "/proc/self/exe";
 
 /// Checks owner, group, mode and link count of the running program.
 ///
 /// # Errors
 ///
-/// [`LauncherError::OwnFile`] with every problem found.
+/// [`Step::OwnFile`] with the first fault.
 pub(crate) fn check(config: &Config) -> Result<(), LauncherError> {
-    let faults = faults(&stat_self()?, config);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let problems: Vec<String> = faults.into_iter().map(|fault| fault.problem).collect();
-    Err(LauncherError::OwnFile { problem: problems.join("; ") })
+    faults(&stat_self()?, config).into_iter().next().map_or(Ok(()), Err)
 }
 
 /// What `fstat` tells of the running program.
 pub(crate) fn stat_self() -> Result<Stat, LauncherError> {
-    const EXE: &str = "/proc/self/exe";
-    let failed = |source| LauncherError::failed(Step::Inspect, EXE, source);
+    let failed = |source| LauncherError::failed(Step::OwnFile, EXE, source);
     let file = openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     fstat(&file).map_err(failed)
 }
 
+/// Something wrong with the running program, and how to mend it.
+pub(crate) fn fault(problem: impl Into<String>, fix: impl Into<String>) -> LauncherError {
+    LauncherError::refused(Step::OwnFile, EXE, problem).with_hint(fix)
+}
+
 /// Every reason not to trust a program file with this `stat`.
-pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<Fault> {
+pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<LauncherError> {
     let mut faults = Vec::new();
-    let mut note = |problem: String, fix: String| faults.push(Fault { problem, fix });
-    let group = &config.group_name;
+    let (group, wanted) = (&config.group_name, config.group_id);
+    let install = format!("chown root:{group} on it, then chmod 6550");
     if stat.st_uid != 0 {
-        let problem = format!("owned by uid {}, must be root's", stat.st_uid);
-        note(problem, format!("chown root:{group} on it, then chmod 6550"));
+        faults.push(fault(format!("owned by uid {}, must be root's", stat.st_uid), &install));
     }
-    if stat.st_gid != config.group_id {
-        let (found, wanted) = (stat.st_gid, config.group_id);
-        note(
-            format!("its group is {found}, must be {group} ({wanted})"),
-            format!("chgrp {group} on it, then chmod 6550"),
-        );
+    if stat.st_gid != wanted {
+        let problem = format!("its group is {}, must be {group} ({wanted})", stat.st_gid);
+        faults.push(fault(problem, &install));
     }
     let mode = stat.st_mode & 0o7777;
     if mode != MODE {
-        note(format!("its mode is {mode:04o}, must be {MODE:04o}"), "chmod 6550 on it".to_owned());
+        let problem = format!("its mode is {mode:04o}, must be {MODE:04o}");
+        faults.push(fault(problem, "chmod 6550 on it"));
     }
     if stat.st_nlink != 1 {
-        note(
-            format!("it has {} hard links, must have one", stat.st_nlink),
-            "remove its other names (find -samefile), or install it anew".to_owned(),
-        );
+        let problem = format!("it has {} hard links, must have one", stat.st_nlink);
+        let fix = "remove its other names (find -samefile), or install it anew";
+        faults.push(fault(problem, fix));
     }
     faults
 }

@@ -60,7 +60,7 @@ const MAX_LINKS: usize = 40;
 ///
 /// # Errors
 ///
-/// [`LauncherError::Missing`] when a component is not there, else the refusal or failure with the
+/// [`Step::Find`] when a component is not there, else the refusal or failure with the
 /// component it met.
 pub(crate) fn parent_of<'p>(
     caller: &CallerProcess,
@@ -199,7 +199,7 @@ impl Walk {
 
     fn failed(&self, source: Errno) -> LauncherError {
         match source {
-            Errno::NOENT => LauncherError::Missing { path: self.here() },
+            Errno::NOENT => LauncherError::failed(Step::Find, self.here(), source),
             _ => LauncherError::failed(self.step, self.here(), source),
         }
     }

@@ -418,7 +418,7 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
             let mut command = Command::new(host.program());
             command.args(arguments).env_clear().current_dir("/");
             before_exec::without_effect(&mut command, SUPERVISOR, call, argument, value);
-            run(command).expect_failure(6, "cannot change to uid 64110");
+            run(command).expect_failure(6, "cannot change to `uid 64110");
         }
     }
     assert!(top.exists(), "removed without the user's rights");

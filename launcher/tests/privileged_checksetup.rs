@@ -124,7 +124,7 @@ fn without_root_it_says_why_and_goes_on() {
     expect_problems(
         &host.call(&["--checksetup"]),
         22,
-        &["cannot become root: the program is not installed setuid", "its mode is 0550"],
+        &["cannot become `root`: the program is not installed setuid", "its mode is 0550"],
     );
     support::install(&host.program());
     let mut command = host.command(&["--checksetup"]);

@@ -94,7 +94,7 @@ fn a_missing_path_has_the_originals_code() {
     let missing = host.storm().join("workers/none");
     for verb in ["code-dir", "artifacts-dir", "blob"] {
         host.call(&[USER.name, verb, text(&missing)])
-            .expect_failure(21, "no such file or directory");
+            .expect_failure(21, "No such file or directory");
     }
     host.call(&[USER.name, "rmr", text(&missing)]).expect_success();
     host.call(&[USER.name, "rmr", text(&missing.join("below"))]).expect_success();
@@ -124,7 +124,7 @@ fn roots_own_links_on_the_way_are_followed() {
     host.call(&[USER.name, "code-dir", "/mnt/home/../home/current/stormdist/words-1"])
         .expect_failure(1, "path");
     host.call(&[USER.name, "code-dir", "/mnt/home/current/stormdist/words-1"])
-        .expect_failure(21, "no such file");
+        .expect_failure(21, "No such file");
     fs::remove_file("/mnt/home/current").unwrap();
     host.link("../storm", "/mnt/home/current", None);
     host.call(&[USER.name, "code-dir", "/mnt/home/current/stormdist/words-1"]).expect_success();
