@@ -4,7 +4,7 @@
 //! working; 50 to 63 are ours.
 
 use rustix::io::Errno;
-use storm_oci_request::IdError;
+use storm_oci_request::{CommandLineError, IdError};
 
 /// Why the launcher refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +193,13 @@ impl LauncherError {
             Self::Failed { step: Step::CheckLayer | Step::MountLayer, object, .. } => Some(object),
             _ => None,
         }
+    }
+}
+
+impl From<CommandLineError> for LauncherError {
+    fn from(error: CommandLineError) -> Self {
+        let step = if error.unknown_command { Step::Command } else { Step::Arguments };
+        Self::refused(step, error.found, error.problem)
     }
 }
 

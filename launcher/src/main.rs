@@ -6,7 +6,6 @@
 //! then one verb.
 
 mod account;
-mod arguments;
 mod binds;
 mod bundle;
 mod callers_file;
@@ -61,11 +60,12 @@ mod worker_files;
 use std::process::ExitCode;
 
 use account::Account;
-use arguments::{Invocation, number};
 use config::Config;
 use error::{LauncherError, Step};
 use sanitize::CallerProcess;
-use storm_oci_request::{ContainerId, HostPath};
+use storm_oci_request::{
+    ContainerId, HostPath, Invocation, parse_command_line, parse_number as number,
+};
 
 fn main() -> ExitCode {
     #[cfg(feature = "test-switches")]
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), LauncherError> {
     let acts = sanitize::first_acts();
-    let (user, verb, arguments) = match arguments::parse(sys::arguments())? {
+    let (user, verb, arguments) = match parse_command_line(sys::arguments())? {
         Invocation::Act { user, verb, arguments } => (user, verb, arguments),
         Invocation::Tell(option) => {
             return match acts.err() {

@@ -15,10 +15,9 @@ use rustix::fs::{Stat, fstat};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{WaitOptions, chdir, chroot, fchdir, umask, waitpid};
 use rustix::thread::{LinkNameSpaceType as Kind, move_into_link_name_space};
-use storm_oci_request::{HostPath, LaunchRecord};
+use storm_oci_request::{HostPath, LaunchRecord, parse_number};
 
 use crate::account::{self, Account};
-use crate::arguments::number;
 use crate::callers_file;
 use crate::cgroup::Hierarchies;
 use crate::config::{self, Config};
@@ -247,7 +246,7 @@ fn parse_command(text: &[u8]) -> Option<Vec<String>> {
     let mut parts = line.strip_prefix(' ').unwrap_or(line).splitn(3, ' ');
     let (pid, action, directory) = (parts.next()?, parts.next()?, parts.next());
     let (_, takes_directory) = ACTIONS.into_iter().find(|(known, _)| *known == action)?;
-    let pid = number::<u32>(pid).ok().filter(|pid| *pid > 0)?;
+    let pid = parse_number::<u32>(pid).ok().filter(|pid| *pid > 0)?;
     let directory = directory.map(HostPath::parse).transpose().ok()?;
     if directory.is_some() != takes_directory {
         return None;

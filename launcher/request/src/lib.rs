@@ -5,6 +5,7 @@
 //! here does I/O: bytes go in, values that cannot be wrong come out.
 #![forbid(unsafe_code)]
 
+mod command_line;
 mod config_file;
 mod document;
 mod ids;
@@ -17,6 +18,7 @@ mod runtime_spec;
 mod seccomp;
 mod superblock;
 
+pub use command_line::{CommandLineError, Invocation, parse_command_line, parse_number};
 pub use config_file::{Config, ConfigMistake};
 pub use document::{Bounded, DocumentError, MAX_REQUEST_BYTES};
 pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};

@@ -1,10 +1,20 @@
 //! The command line: `<user> <verb> <arguments>` as Storm calls it, or one option.
 
-use crate::error::{LauncherError, Step};
+/// Why a command line was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{found}: {problem}")]
+pub struct CommandLineError {
+    /// Whether it is the command that is unknown, which has an exit code of its own.
+    pub unknown_command: bool,
+    /// The argument that is wrong, shortened.
+    pub found: String,
+    /// What is wrong with it or what is expected.
+    pub problem: String,
+}
 
 /// What the launcher is asked to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Invocation {
+pub enum Invocation {
     /// One of [`OPTIONS`]: these act for nobody.
     Tell(&'static str),
     /// A verb on behalf of an account. The name and the arguments are judged later.
@@ -45,8 +55,8 @@ const SHOWN: usize = 200;
 ///
 /// # Errors
 ///
-/// The original's code 1 for a wrong count, 3 for an unknown verb.
-pub(crate) fn parse(arguments: Vec<Vec<u8>>) -> Result<Invocation, LauncherError> {
+/// [`CommandLineError`] for an unknown option or verb, or for more or fewer arguments than it takes.
+pub fn parse_command_line(arguments: Vec<Vec<u8>>) -> Result<Invocation, CommandLineError> {
     let mut texts = Vec::with_capacity(arguments.len());
     for bytes in arguments.into_iter().skip(1) {
         texts.push(String::from_utf8(bytes).map_err(|error| {
@@ -78,7 +88,7 @@ pub(crate) fn parse(arguments: Vec<Vec<u8>>) -> Result<Invocation, LauncherError
 }
 
 /// The original compares verbs without regard to case.
-fn find(verb: &str) -> Result<(&'static str, &'static str), LauncherError> {
+fn find(verb: &str) -> Result<(&'static str, &'static str), CommandLineError> {
     let is = |known: &str| known.eq_ignore_ascii_case(verb);
     VERBS.into_iter().find(|(known, _)| is(known)).ok_or_else(|| {
         let why = if DOCKER.into_iter().any(is) {
@@ -86,7 +96,7 @@ fn find(verb: &str) -> Result<(&'static str, &'static str), LauncherError> {
         } else {
             "no such command"
         };
-        LauncherError::refused(Step::Command, shown(verb), why)
+        CommandLineError { unknown_command: true, ..wrong(verb, why) }
     })
 }
 
@@ -94,28 +104,25 @@ fn find(verb: &str) -> Result<(&'static str, &'static str), LauncherError> {
 ///
 /// # Errors
 ///
-/// The original's code 1.
-pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T, LauncherError> {
+/// [`CommandLineError`] for anything else, and for one that `T` cannot hold.
+pub fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, CommandLineError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let parsed = if plain { text.parse().ok() } else { None };
     parsed.ok_or_else(|| wrong(text, "not a whole number that fits"))
 }
 
-fn wrong(what: &str, why: &str) -> LauncherError {
-    LauncherError::refused(Step::Arguments, shown(what), why)
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
+fn wrong(found: &str, problem: &str) -> CommandLineError {
+    let found = found.chars().take(SHOWN).collect();
+    CommandLineError { unknown_command: false, found, problem: problem.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Invocation, LauncherError> {
+    fn parsed(arguments: &[&str]) -> Result<Invocation, CommandLineError> {
         let own = std::iter::once("worker-launcher").chain(arguments.iter().copied());
-        parse(own.map(|argument| argument.as_bytes().to_vec()).collect())
+        parse_command_line(own.map(|argument| argument.as_bytes().to_vec()).collect())
     }
 
     #[test]
@@ -127,26 +134,24 @@ mod tests {
             };
             assert_eq!((verb, arguments.len()), ("worker", 2));
         }
-        assert_eq!(
-            parsed(&["u", "Profile-Docker-Container", "x", "y"]).unwrap_err().exit_code(),
-            3
-        );
+        let docker = parsed(&["u", "Profile-Docker-Container", "x", "y"]).unwrap_err();
+        assert!(docker.unknown_command && docker.problem.contains("docker"));
     }
 
     #[test]
     fn options_stand_alone() {
         assert_eq!(parsed(&["--version"]).unwrap(), Invocation::Tell("--version"));
         for wrong in [&[][..], &["u"], &["--version", "x"], &["--Version"], &["--x", "rmr", "/a"]] {
-            assert_eq!(parsed(wrong).unwrap_err().exit_code(), 1, "{wrong:?}");
+            assert!(!parsed(wrong).unwrap_err().unknown_command, "{wrong:?}");
         }
     }
 
     #[test]
     fn numbers_are_plain() {
-        assert_eq!(number::<i32>("-7").unwrap(), -7);
+        assert_eq!(parse_number::<i32>("-7").unwrap(), -7);
         for wrong in ["", "+1", "1-", "--1", "0x1", " 1", "1e3", "4294967296"] {
-            assert!(number::<u32>(wrong).is_err(), "{wrong}");
+            assert!(parse_number::<u32>(wrong).is_err(), "{wrong}");
         }
-        assert!(number::<u32>("-1").is_err());
+        assert!(parse_number::<u32>("-1").is_err());
     }
 }
