@@ -9,6 +9,7 @@ use rustix::thread::{
 };
 
 use crate::error::{LauncherError, Step};
+use crate::switches::without;
 use crate::sys;
 
 /// Whom the kernel should take us for.
@@ -66,55 +67,58 @@ pub(crate) fn acting_as<T>(
 ///
 /// `capabilities(7)`, `setresuid(2)`, `PR_SET_NO_NEW_PRIVS(2const)`
 pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Privilege, describe(identity), source);
-    set_no_new_privs(true).map_err(failed)?;
-    clear_ambient_capability_set().map_err(failed)?;
+    drop_all(identity)
+        .map_err(|source| LauncherError::failed(Step::Privilege, identity, source))?;
+    match ids_differ(identity, identity).or_else(|| rights_left(identity)) {
+        Some(found) => Err(LauncherError::refused(Step::Privilege, identity, found)),
+        None => Ok(()),
+    }
+}
+
+fn drop_all(identity: &Identity) -> Result<(), Errno> {
+    set_no_new_privs(true)?;
+    clear_ambient_capability_set()?;
     for capability in every_capability() {
         match remove_capability_from_bounding_set(capability) {
             // A capability this kernel does not have.
             Ok(()) | Err(Errno::INVAL) => {}
-            Err(source) => return Err(failed(source)),
+            Err(source) => return Err(source),
         }
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    set_thread_groups(&raw_groups(identity)).map_err(failed)?;
-    set_thread_res_gid(gid, gid, gid).map_err(failed)?;
-    set_thread_res_uid(uid, uid, uid).map_err(failed)?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    set_capabilities(None, none).map_err(failed)?;
-    check_ids(identity, identity)?;
-    check_powerless(identity)
+    // Groups, gid, uid, so that each call still has the right to be made.
+    set_thread_groups(&raw_groups(identity))?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    let empty = CapabilitySet::empty();
+    let none = CapabilitySets { effective: empty, permitted: empty, inheritable: empty };
+    set_capabilities(None, none)
 }
 
-fn check_powerless(identity: &Identity) -> Result<(), LauncherError> {
-    let wanted = || format!("{} without any capability", describe(identity));
-    let report = |found: &str| {
-        LauncherError::refused(Step::Privilege, wanted(), format!("kernel reports {found}"))
+/// What of root's rights is left, or could be had again.
+fn rights_left(identity: &Identity) -> Option<String> {
+    let sets = capabilities(None);
+    let left = |sets: CapabilitySets| sets.effective | sets.permitted | sets.inheritable;
+    let in_bounding_set = |capability| capability_is_in_bounding_set(capability) == Ok(true);
+    let regained = || {
+        identity.uid != 0
+            && (set_thread_res_uid(None, Uid::ROOT, None).is_ok()
+                || set_thread_res_gid(None, Gid::ROOT, None).is_ok()
+                || set_thread_groups(&[]).is_ok())
     };
-    let sets = capabilities(None).map_err(|source| report(&source.to_string()))?;
-    if !(sets.effective | sets.permitted | sets.inheritable).is_empty() {
-        return Err(report("capabilities left"));
-    }
-    for capability in every_capability() {
-        if capability_is_in_bounding_set(capability) == Ok(true) {
-            return Err(report("capabilities left in the bounding set"));
-        }
-    }
-    if no_new_privs() != Ok(true) {
-        return Err(report("no_new_privs is off"));
-    }
-    let regained = identity.uid != 0
-        && (set_thread_res_uid(None, Uid::ROOT, None).is_ok()
-            || set_thread_res_gid(None, Gid::ROOT, None).is_ok()
-            || set_thread_groups(&[]).is_ok());
-    if regained {
-        return Err(report("root can be taken back"));
-    }
-    Ok(())
+    let found =
+        if !sets.is_ok_and(|sets| left(sets).is_empty()) && !without("capabilities-read-back") {
+            "capabilities are left"
+        } else if every_capability().any(in_bounding_set) && !without("bounding-set-read-back") {
+            "capabilities are left in the bounding set"
+        } else if no_new_privs() != Ok(true) && !without("no-new-privs-read-back") {
+            "no_new_privs is off"
+        } else if regained() {
+            "root can be taken back"
+        } else {
+            return None;
+        };
+    Some(found.to_owned())
 }
 
 /// All capabilities a kernel can have, those that got no name yet included.
@@ -123,24 +127,28 @@ fn every_capability() -> impl Iterator<Item = CapabilitySet> {
 }
 
 fn set_effective(identity: &Identity) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Privilege, describe(identity), source);
-    // Root first: only root may change groups. Then groups, gid, uid, so that each call still
-    // has the right to be made.
-    set_thread_res_uid(None, Uid::ROOT, None).map_err(failed)?;
-    set_thread_groups(&raw_groups(identity)).map_err(failed)?;
-    set_thread_res_gid(None, Gid::from_raw(identity.gid), None).map_err(failed)?;
-    set_thread_res_uid(None, Uid::from_raw(identity.uid), None).map_err(failed)?;
-    check_ids(identity, &Identity::root())?;
-    let sets = capabilities(None).map_err(failed)?;
-    if identity.uid != 0 && !sets.effective.is_empty() {
-        let problem = "kernel reports effective capabilities left";
-        return Err(LauncherError::refused(Step::Privilege, describe(identity), problem));
+    let change = || {
+        // Root first: only root may change groups.
+        set_thread_res_uid(None, Uid::ROOT, None)?;
+        set_thread_groups(&raw_groups(identity))?;
+        set_thread_res_gid(None, Gid::from_raw(identity.gid), None)?;
+        set_thread_res_uid(None, Uid::from_raw(identity.uid), None)?;
+        capabilities(None)
+    };
+    let sets =
+        change().map_err(|source| LauncherError::failed(Step::Privilege, identity, source))?;
+    let powerful = identity.uid != 0 && !sets.effective.is_empty();
+    let found = ids_differ(identity, &Identity::root())
+        .or_else(|| powerful.then(|| "effective capabilities are left".to_owned()));
+    match found {
+        Some(found) => Err(LauncherError::refused(Step::Privilege, identity, found)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Compares what the kernel has with the wanted effective ids and the wanted real and saved ones.
-fn check_ids(effective: &Identity, real: &Identity) -> Result<(), LauncherError> {
+/// What the kernel has, where it is not the wanted effective ids and the wanted real and saved
+/// ones.
+fn ids_differ(effective: &Identity, real: &Identity) -> Option<String> {
     let wanted = (
         [real.uid, effective.uid, real.uid],
         [real.gid, effective.gid, real.gid],
@@ -149,13 +157,9 @@ fn check_ids(effective: &Identity, real: &Identity) -> Result<(), LauncherError>
     let (uids, gids) = sys::resuid_resgid();
     let groups = getgroups().map(|groups| groups.iter().map(|gid| gid.as_raw()).collect());
     let found = (uids, gids, sorted(groups.unwrap_or_default()));
-    if found == wanted {
-        Ok(())
-    } else {
-        let (uids, gids, groups) = found;
-        let problem = format!("kernel reports uids {uids:?} gids {gids:?} groups {groups:?}");
-        Err(LauncherError::refused(Step::Privilege, describe(effective), problem))
-    }
+    (found != wanted && !without("ids-read-back")).then(|| {
+        format!("the kernel has uids {:?} gids {:?} groups {:?}", found.0, found.1, found.2)
+    })
 }
 
 fn sorted(mut groups: Vec<u32>) -> Vec<u32> {
@@ -168,6 +172,8 @@ fn raw_groups(identity: &Identity) -> Vec<Gid> {
     identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()
 }
 
-fn describe(identity: &Identity) -> String {
-    format!("uid {} gid {} groups {:?}", identity.uid, identity.gid, identity.groups)
+impl From<&Identity> for String {
+    fn from(identity: &Identity) -> Self {
+        format!("uid {} gid {} groups {:?}", identity.uid, identity.gid, identity.groups)
+    }
 }

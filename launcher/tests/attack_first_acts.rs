@@ -404,11 +404,12 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
     let drop_bounding = u32::try_from(libc::PR_CAPBSET_DROP).unwrap();
     let forbid_new = u32::try_from(libc::PR_SET_NO_NEW_PRIVS).unwrap();
     for (call, argument, value, verbs) in [
-        (libc::SYS_setresuid, 1, USER.uid, &["rmr", "signal"][..]),
-        (libc::SYS_setresgid, 1, USER.gid, &["rmr", "signal"]),
-        (libc::SYS_setgroups, 0, 1, &["rmr", "signal"]),
-        (libc::SYS_prctl, 0, drop_bounding, &["signal"]),
-        (libc::SYS_prctl, 0, forbid_new, &["signal"]),
+        (libc::SYS_setresuid, 1, Some(USER.uid), &["rmr", "signal"][..]),
+        (libc::SYS_setresgid, 1, Some(USER.gid), &["rmr", "signal"]),
+        (libc::SYS_setgroups, 0, Some(1), &["rmr", "signal"]),
+        (libc::SYS_prctl, 0, Some(drop_bounding), &["signal"]),
+        (libc::SYS_prctl, 0, Some(forbid_new), &["signal"]),
+        (libc::SYS_capset, 0, None, &["signal"]),
     ] {
         for verb in verbs {
             let arguments: &[&str] = match *verb {
@@ -417,6 +418,8 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
             };
             let mut command = Command::new(host.program());
             command.args(arguments).env_clear().current_dir("/");
+            // One that only `capset` takes away.
+            before_exec::inheritable(&mut command, 0);
             before_exec::without_effect(&mut command, SUPERVISOR, call, argument, value);
             run(command).expect_failure(6, "cannot change to `uid 64110");
         }

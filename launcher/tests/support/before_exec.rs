@@ -113,15 +113,30 @@ pub(crate) fn without_arguments(command: &mut Command, program: std::ffi::CStrin
     }
 }
 
+/// Lets the program start with an inheritable capability, as a service manager may.
+pub(crate) fn inheritable(command: &mut Command, capability: u32) {
+    // SAFETY: system calls that are allowed between fork and execve, with a valid header and data.
+    unsafe {
+        command.pre_exec(move || {
+            let header = [0x2008_0522_u32, 0];
+            let mut data = [0_u32; 6];
+            let (header, data) = (header.as_ptr(), data.as_mut_ptr());
+            check(i32::try_from(libc::syscall(libc::SYS_capget, header, data)).unwrap_or(-1))?;
+            *data.add(2) |= 1 << capability;
+            check(i32::try_from(libc::syscall(libc::SYS_capset, header, data)).unwrap_or(-1))
+        });
+    }
+}
+
 /// Becomes `account` and lets one system call do nothing, successfully, whenever its argument
-/// number `argument` has the value `value`: a kernel, or a sandbox, in which a drop of privilege
+/// number `argument` has the value `value`, or always for `None`: a kernel, or a sandbox, in which a drop of privilege
 /// has no effect. Only root can do this to a setuid program.
 pub(crate) fn without_effect(
     command: &mut Command,
     account: super::TestAccount,
     call: libc::c_long,
     argument: usize,
-    value: u32,
+    value: Option<u32>,
 ) {
     /// Where `struct seccomp_data` has the number of the call, and its first argument.
     const NUMBER: u32 = 0;
@@ -140,7 +155,7 @@ pub(crate) fn without_effect(
         statement(load, NUMBER, 0, 0),
         statement(equal, u32::try_from(call).expect("a call"), 0, 3),
         statement(load, place, 0, 0),
-        statement(equal, value, 0, 1),
+        value.map_or(statement(load, NUMBER, 0, 0), |value| statement(equal, value, 0, 1)),
         // An error of 0: the call is not made, and says that all is well.
         statement(give, libc::SECCOMP_RET_ERRNO, 0, 0),
         statement(give, libc::SECCOMP_RET_ALLOW, 0, 0),

@@ -33,9 +33,9 @@ const SOON: Duration = Duration::from_secs(10);
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Commands of the base layer.
-const APPLETS: [&str; 16] = [
+const APPLETS: [&str; 17] = [
     "sh", "cat", "ls", "sleep", "id", "grep", "touch", "mkdir", "readlink", "test", "kill", "dd",
-    "echo", "stat", "true", "hostname",
+    "echo", "stat", "true", "hostname", "env",
 ];
 
 /// Layers being built, lowest first.

@@ -16,6 +16,7 @@
 pub(crate) mod before_exec;
 pub(crate) mod container;
 pub(crate) mod outcome;
+pub(crate) mod profiler;
 pub(crate) mod race;
 pub(crate) mod root;
 pub(crate) mod tree;
