@@ -62,6 +62,7 @@ use std::process::ExitCode;
 use account::Account;
 use config::Config;
 use error::{LauncherError, Step};
+use ownership::Rule;
 use sanitize::CallerProcess;
 use storm_oci_request::{
     ContainerId, HostPath, Invocation, parse_command_line, parse_number as number,
@@ -118,11 +119,12 @@ fn act(
 ) -> Result<(), LauncherError> {
     let path = HostPath::parse;
     match (verb, arguments) {
-        ("code-dir", [dir]) => ownership::give_code_dir(caller, config, account, &path(dir)?),
-        ("artifacts-dir", [dir]) => {
-            ownership::give_artifacts_dir(caller, config, account, &path(dir)?)
+        ("code-dir" | "blob", [tree]) => {
+            ownership::give(caller, config, account, &path(tree)?, Rule::READ)
         }
-        ("blob", [blob]) => ownership::give_blob(caller, config, account, &path(blob)?),
+        ("artifacts-dir", [dir]) => {
+            ownership::give(caller, config, account, &path(dir)?, Rule::WRITE)
+        }
         ("rmr", [tree]) => remove::remove(caller, account, &path(tree)?),
         ("worker", [dir, script]) => {
             host_command::worker(caller, config, account, &path(dir)?, &path(script)?)

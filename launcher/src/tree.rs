@@ -2,21 +2,23 @@
 //!
 //! Every step is relative to a held directory, follows no link and crosses no mount point, bind
 //! mounts of the same file system included. Neither depth nor size of the tree is limited by
-//! descriptors or stack: only the lowest directories of the current path stay open, and a
-//! directory that was closed is opened again through `..`, and believed if it is the same.
+//! descriptors or stack: only the highest directories of the current path stay open, and the
+//! others are opened again through `..`, and believed if they are the same.
 
 use std::ffi::{CStr, CString};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{LauncherError, Step};
+use crate::switches::without;
+use crate::walk::{Owners, Place};
 
-/// Directories of the current path that stay open.
+/// Directories above the current one that stay open.
 const HELD: usize = 32;
 
-/// The longest path that an error or a note shows.
+/// Characters of a path that an error or a note shows.
 const SHOWN: usize = 4096;
 
 /// What to do with the entries of a tree.
@@ -24,199 +26,240 @@ pub(crate) trait Visitor {
     /// The step that errors name.
     const STEP: Step;
 
-    /// Handles one entry; `true` asks to go into it later. `kind` is what the directory says and
-    /// may be unknown or out of date.
+    /// Handles what is no directory.
     ///
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn entry(&mut self, spot: &Spot<'_>, kind: FileType) -> Result<bool, LauncherError>;
+    fn file(
+        &mut self,
+        entry: &Entry<'_>,
+        opened: &OwnedFd,
+        stat: &Stat,
+    ) -> Result<(), LauncherError>;
 
-    /// Opens a directory that [`Visitor::entry`] wanted, for reading; `None` passes it over.
+    /// Opens for reading what was opened with `O_PATH`.
     ///
     /// # Errors
     ///
-    /// Whatever ends the whole visit.
-    fn open(&mut self, spot: &Spot<'_>) -> Result<Option<OwnedFd>, LauncherError>;
+    /// The kernel's.
+    fn readable(&self, directory: &OwnedFd, _stat: &Stat) -> Result<OwnedFd, Errno> {
+        openat(directory, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    }
 
-    /// Handles a directory after all that is in it. The top directory is not told.
+    /// Handles a directory after all that is in it.
     ///
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn leave(&mut self, spot: &Spot<'_>, directory: BorrowedFd<'_>) -> Result<(), LauncherError>;
+    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<(), LauncherError>;
+
+    /// Hears of an entry below the top that is not gone into: a mount point, or somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the whole visit.
+    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), LauncherError>;
+
+    /// Hears of a failure of the kernel's.
+    ///
+    /// # Errors
+    ///
+    /// The same, when it ends the whole visit.
+    fn failed(&mut self, error: LauncherError) -> Result<(), LauncherError> {
+        Err(error)
+    }
 }
 
-/// A name in a held directory, and how it was reached.
-#[derive(Clone, Copy)]
-pub(crate) struct Spot<'a> {
+/// A name in a held directory.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
     /// The directory.
     pub(crate) directory: BorrowedFd<'a>,
     /// The name in it.
     pub(crate) name: &'a CStr,
-    top: &'a str,
-    trail: &'a [Frame],
+    directory_path: &'a str,
 }
 
-impl std::fmt::Debug for Spot<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.path())
-    }
-}
-
-impl Spot<'_> {
-    /// The path for an error or a note: control characters escaped, the middle left out when it
-    /// is very long.
+impl Entry<'_> {
+    /// The path for an error or a note: its start, when it is very long.
     pub(crate) fn path(&self) -> String {
-        let mut path = self.top.to_owned();
-        let names = self.trail.iter().skip(1).map(|frame| frame.name.as_c_str());
-        for name in names.chain(std::iter::once(self.name)) {
-            if path.len() > SHOWN {
-                path.push_str("/…");
-                break;
-            }
-            path.push('/');
-            path.extend(name.to_string_lossy().chars().flat_map(char::escape_default));
+        let path = format!("{}/{}", self.directory_path, self.name.to_string_lossy());
+        match path.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
+            None => path,
         }
-        path
     }
 
-    /// Opens the entry without crossing a mount point or following a link.
-    pub(crate) fn open_entry(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
-        open_below(self.directory, self.name, flags)
+    /// A failed system call on it.
+    pub(crate) fn failed(&self, step: Step, source: Errno) -> LauncherError {
+        LauncherError::failed(step, self.path(), source)
     }
-}
 
-/// Opens `name` in `directory`: the same mount, no link, nothing that blocks.
-pub(crate) fn open_below(
-    directory: BorrowedFd<'_>,
-    name: impl rustix::path::Arg,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    // The kernel refuses O_NONBLOCK beside O_PATH.
-    let flags =
-        if flags.contains(OFlags::PATH) { flags.difference(OFlags::NONBLOCK) } else { flags };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-    openat2(directory, name, flags, Mode::empty(), resolve)
+    fn open(&self) -> Result<(OwnedFd, Stat), Errno> {
+        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+        let mut resolve = ResolveFlags::NO_MAGICLINKS;
+        if !without("links-in-trees") {
+            flags |= OFlags::NOFOLLOW;
+            resolve |= ResolveFlags::BENEATH;
+        }
+        resolve.set(ResolveFlags::NO_XDEV, !without("mounts-in-trees"));
+        let opened = openat2(self.directory, self.name, flags, Mode::empty(), resolve)?;
+        let stat = fstat(&opened)?;
+        Ok((opened, stat))
+    }
 }
 
 /// A directory on the current path.
 struct Frame {
     name: CString,
-    /// `None` while far above the current directory.
-    directory: Option<OwnedFd>,
     identity: (u64, u64),
+    /// `None` for the current directory and for those far below the top.
+    held: Option<OwnedFd>,
     /// The directories in it that are still to be visited.
     pending: Vec<CString>,
+    /// The length of its path.
+    path: usize,
 }
 
-/// Visits everything below `top`, each directory after its contents. `path` is for messages.
+struct Tree<'v, V> {
+    visitor: &'v mut V,
+    owners: Owners,
+    current: OwnedFd,
+    /// Its path, for messages.
+    path: String,
+    /// The current directory's is the last.
+    frames: Vec<Frame>,
+}
+
+/// Visits `place` and everything below it, each directory after its contents.
 ///
-/// Entries that vanish meanwhile are the visitor's to tolerate.
+/// Only directories of `owners` are gone into. Entries that vanish meanwhile are no failure.
 ///
 /// # Errors
 ///
-/// The visitor's, or [`LauncherError::Refused`] when somebody moved a directory that is on the
-/// current path.
+/// The visitor's; [`Step::Find`] when nothing is there; the top is a mount point or somebody
+/// else's; somebody moved a directory that is on the current path.
 pub(crate) fn visit<V: Visitor>(
-    top: OwnedFd,
-    path: &str,
+    place: &Place<'_>,
+    owners: Owners,
     visitor: &mut V,
 ) -> Result<(), LauncherError> {
-    let mut trail: Vec<Frame> = Vec::new();
-    enter(&mut trail, top, c"", path, visitor)?;
-    while let Some(frame) = trail.last_mut() {
-        if let Some(name) = frame.pending.pop() {
-            let Some(child) = visitor.open(&spot(&trail, &name, path)?)? else {
-                continue;
-            };
-            enter(&mut trail, child, &name, path, visitor)?;
-            continue;
+    let failed = |source| LauncherError::failed(V::STEP, place.parent_path, source);
+    let current = fcntl_dupfd_cloexec(&place.parent, 0).map_err(failed)?;
+    let stat = fstat(&current).map_err(failed)?;
+    let top = CString::new(place.name).map_err(|_| failed(Errno::INVAL))?;
+    let path = place.parent_path.to_owned();
+    let mut tree = Tree { visitor, owners, current, path, frames: Vec::new() };
+    tree.push(CString::default(), &stat, vec![top]);
+    while let Some(frame) = tree.frames.last_mut() {
+        match frame.pending.pop() {
+            Some(name) => {
+                if let Some((directory, stat)) = tree.look(&name)? {
+                    tree.enter(name, &directory, &stat)?;
+                }
+            }
+            None => tree.leave()?,
         }
-        let Some(done) = trail.pop() else { break };
-        let Some(parent) = trail.last_mut() else {
-            break;
+    }
+    Ok(())
+}
+
+impl<V: Visitor> Tree<'_, V> {
+    /// Handles an entry that is no directory; gives back one that may be gone into.
+    fn look(&mut self, name: &CStr) -> Result<Option<(OwnedFd, Stat)>, LauncherError> {
+        let entry = Entry { directory: self.current.as_fd(), name, directory_path: &self.path };
+        let is_top = self.frames.len() == 1;
+        let problem = match entry.open() {
+            Ok((opened, stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+                return self.visitor.file(&entry, &opened, &stat).map(|()| None);
+            }
+            Ok((opened, stat)) => match self.owners.objection(&stat) {
+                None => return Ok(Some((opened, stat))),
+                Some(problem) => problem,
+            },
+            Err(Errno::XDEV) => "it is a mount point".to_owned(),
+            Err(Errno::NOENT) if is_top => return Err(entry.failed(Step::Find, Errno::NOENT)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(source) => {
+                return self.visitor.failed(entry.failed(V::STEP, source)).map(|()| None);
+            }
         };
-        let directory = done.directory.as_ref().ok_or_else(|| moved::<V>(path))?;
-        if parent.directory.is_none() {
-            parent.directory = Some(reopen_parent::<V>(directory, parent.identity, path)?);
+        if is_top {
+            return Err(LauncherError::refused(V::STEP, entry.path(), problem));
         }
-        visitor.leave(&spot(&trail, &done.name, path)?, directory.as_fd())?;
+        self.visitor.passed_over(&entry, &problem).map(|()| None)
     }
-    Ok(())
-}
 
-/// Puts `directory` on the path and handles its entries.
-fn enter<V: Visitor>(
-    trail: &mut Vec<Frame>,
-    directory: OwnedFd,
-    name: &CStr,
-    path: &str,
-    visitor: &mut V,
-) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(V::STEP, path, source);
-    let stat = fstat(&directory).map_err(failed)?;
-    let mut entries = Dir::read_from(&directory).map_err(failed)?;
-    trail.push(Frame {
-        name: name.to_owned(),
-        directory: Some(directory),
-        identity: identity(&stat),
-        pending: Vec::new(),
-    });
-    // The top stays open: it is the only one that nobody below it can move.
-    let far = trail.len().saturating_sub(HELD);
-    if let Some(frame) = trail.get_mut(far).filter(|_| far > 0) {
-        frame.directory = None;
-    }
-    let mut wanted = Vec::new();
-    while let Some(entry) = entries.read() {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
+    /// Goes into a directory and handles its entries, but for the directories among them.
+    fn enter(
+        &mut self,
+        name: CString,
+        directory: &OwnedFd,
+        stat: &Stat,
+    ) -> Result<(), LauncherError> {
+        let entry =
+            Entry { directory: self.current.as_fd(), name: &name, directory_path: &self.path };
+        let read = self.visitor.readable(directory, stat);
+        let read = read.and_then(|directory| Ok((Dir::read_from(&directory)?, directory)));
+        let (mut entries, directory) = match read {
+            Ok(read) => read,
+            Err(source) => return self.visitor.failed(entry.failed(V::STEP, source)),
+        };
+        self.path = format!("{}/{}", self.path, name.to_string_lossy());
+        let above = std::mem::replace(&mut self.current, directory);
+        if self.frames.len() < HELD
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.held = Some(above);
         }
-        if visitor.entry(&spot(trail, name, path)?, entry.file_type())? {
-            wanted.push(name.to_owned());
+        self.push(name, stat, Vec::new());
+        let mut directories = Vec::new();
+        while let Some(entry) = entries.read() {
+            let entry = entry
+                .map_err(|source| LauncherError::failed(V::STEP, self.path.as_str(), source))?;
+            let name = entry.file_name();
+            if name != c"."
+                && name != c".."
+                && (entry.file_type() == FileType::Directory || self.look(name)?.is_some())
+            {
+                directories.push(name.to_owned());
+            }
         }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.pending = directories;
+        }
+        Ok(())
     }
-    if let Some(frame) = trail.last_mut() {
-        frame.pending = wanted;
+
+    fn push(&mut self, name: CString, stat: &Stat, pending: Vec<CString>) {
+        let identity = (stat.st_dev, stat.st_ino);
+        self.frames.push(Frame { name, identity, held: None, pending, path: self.path.len() });
     }
-    Ok(())
-}
 
-fn spot<'a>(trail: &'a [Frame], name: &'a CStr, top: &'a str) -> Result<Spot<'a>, LauncherError> {
-    let directory = trail.last().and_then(|frame| frame.directory.as_ref());
-    Ok(Spot {
-        directory: directory
-            .ok_or_else(|| LauncherError::failed(Step::Inspect, top, Errno::BADF))?
-            .as_fd(),
-        name,
-        top,
-        trail,
-    })
-}
-
-fn reopen_parent<V: Visitor>(
-    child: &OwnedFd,
-    expected: (u64, u64),
-    path: &str,
-) -> Result<OwnedFd, LauncherError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let failed = |source| LauncherError::failed(V::STEP, path, source);
-    let parent = openat(child, c"..", flags, Mode::empty()).map_err(failed)?;
-    if identity(&fstat(&parent).map_err(failed)?) == expected {
-        Ok(parent)
-    } else {
-        Err(moved::<V>(path))
+    /// Goes back to the directory above.
+    fn leave(&mut self) -> Result<(), LauncherError> {
+        let (Some(done), Some(parent)) = (self.frames.pop(), self.frames.last_mut()) else {
+            return Ok(());
+        };
+        let (identity, length, held) = (parent.identity, parent.path, parent.held.take());
+        let above = held.map_or_else(|| self.reopen(identity), Ok)?;
+        self.path.truncate(length);
+        let directory = std::mem::replace(&mut self.current, above);
+        let current = self.current.as_fd();
+        let entry = Entry { directory: current, name: &done.name, directory_path: &self.path };
+        self.visitor.left(&entry, &directory)
     }
-}
 
-fn moved<V: Visitor>(path: &str) -> LauncherError {
-    LauncherError::refused(V::STEP, path, "directories in it are being moved")
-}
-
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
+    fn reopen(&self, expected: (u64, u64)) -> Result<OwnedFd, LauncherError> {
+        let failed = |source| LauncherError::failed(V::STEP, self.path.as_str(), source);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = openat(&self.current, c"..", flags, Mode::empty()).map_err(failed)?;
+        let stat = fstat(&above).map_err(failed)?;
+        if (stat.st_dev, stat.st_ino) == expected || without("moved-directories") {
+            return Ok(above);
+        }
+        let problem = "directories in it are being moved";
+        Err(LauncherError::refused(V::STEP, self.path.as_str(), problem))
+    }
 }

@@ -3,12 +3,10 @@
 //! The supervisor's user chooses the path, so it is only a claim. It is believed when the way
 //! down goes through root's directories, then through at least one of the supervisor's, and from
 //! there only through the supervisor's or the named user's. Each step is an `openat` on the
-//! directory held before, without following links; so what was checked is what is used.
+//! directory held before; so what was checked is what is used.
 
-use std::collections::VecDeque;
-
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
@@ -16,6 +14,7 @@ use crate::account::Account;
 use crate::error::{LauncherError, Step};
 use crate::privilege::acting_as;
 use crate::sanitize::CallerProcess;
+use crate::switches::without;
 
 /// Whose files and directories a verb may touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,7 +34,8 @@ impl Owners {
     /// Why something with this `stat` is not theirs; `None` when it is.
     pub(crate) fn objection(self, stat: &Stat) -> Option<String> {
         let Self { supervisor, user } = self;
-        (stat.st_uid != supervisor && stat.st_uid != user).then(|| {
+        let theirs = stat.st_uid == supervisor || stat.st_uid == user || without("owners");
+        (!theirs).then(|| {
             format!("owned by uid {}, must be uid {supervisor}'s or uid {user}'s", stat.st_uid)
         })
     }
@@ -46,12 +46,11 @@ impl Owners {
 pub(crate) struct Place<'p> {
     /// The directory, opened with `O_PATH`.
     pub(crate) parent: OwnedFd,
+    /// Its path, for messages.
+    pub(crate) parent_path: &'p str,
     /// The last component of the path.
     pub(crate) name: &'p str,
 }
-
-/// Symbolic links followed on one walk; the kernel's own limit.
-const MAX_LINKS: usize = 40;
 
 /// Walks to the directory that holds `path`.
 ///
@@ -60,157 +59,122 @@ const MAX_LINKS: usize = 40;
 ///
 /// # Errors
 ///
-/// [`Step::Find`] when a component is not there, else the refusal or failure with the
-/// component it met.
+/// [`Step::Find`] when a component is not there, else the refusal or failure with the component
+/// it met.
 pub(crate) fn parent_of<'p>(
     caller: &CallerProcess,
     account: &Account,
     path: &'p HostPath,
     step: Step,
 ) -> Result<Place<'p>, LauncherError> {
-    let Some(name) = path.components().last() else {
+    let (parent_path, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+    if name.is_empty() {
         return Err(LauncherError::refused(step, "/", "it is the root directory"));
-    };
-    let mut walk = Walk {
-        owners: Owners::new(caller, account),
-        step,
-        held: vec![open_root(step)?],
-        pending: path.components().map(str::to_owned).collect(),
-        walked: vec![],
-        reached: false,
-        links: 0,
-    };
+    }
+    let owners = Owners::new(caller, account);
+    let root = open(CWD, "/", OFlags::DIRECTORY);
+    let (directory, _) = root.map_err(|source| LauncherError::failed(step, "/", source))?;
+    let mut walk = Walk { owners, step, directory, walked: String::new(), reached: false };
+    let mut names = parent_path.split('/').filter(|name| !name.is_empty());
     acting_as(&caller.identity, || {
-        while walk.pending.len() > 1 && !walk.reached {
-            walk.descend()?;
+        while !walk.reached
+            && let Some(name) = names.next()
+        {
+            walk.descend(name)?;
         }
         Ok::<_, LauncherError>(())
     })??;
-    while walk.pending.len() > 1 {
-        walk.descend()?;
+    names.try_for_each(|name| walk.descend(name))?;
+    if !walk.reached && !without("supervisors-directory") {
+        let problem = format!("no directory above it belongs to uid {}", owners.supervisor);
+        return Err(LauncherError::refused(step, path.as_str(), problem));
     }
-    let parent = walk.held.pop().filter(|_| walk.reached).ok_or_else(|| {
-        let supervisor = caller.identity.uid;
-        let problem = format!("no directory above it belongs to uid {supervisor}");
-        LauncherError::refused(step, path.as_str(), problem)
-    })?;
-    Ok(Place { parent, name })
+    Ok(Place { parent: walk.directory, parent_path, name })
 }
 
 struct Walk {
     owners: Owners,
     step: Step,
-    /// The directories from `/` to the current one.
-    held: Vec<OwnedFd>,
-    /// The components still to come; the last is never opened here.
-    pending: VecDeque<String>,
-    /// The names of `held`, without the root's.
-    walked: Vec<String>,
+    directory: OwnedFd,
+    /// The path so far.
+    walked: String,
     /// Whether a directory of the supervisor's was passed.
     reached: bool,
-    links: usize,
 }
 
 impl Walk {
-    fn descend(&mut self) -> Result<(), LauncherError> {
-        let Some(name) = self.pending.pop_front() else {
-            return Ok(());
-        };
-        match name.as_str() {
-            // Only the target of one of root's links can hold these.
-            "" | "." => return Ok(()),
-            ".." => {
-                if self.held.len() > 1 {
-                    self.held.pop();
-                    self.walked.pop();
-                }
-                return Ok(());
+    fn descend(&mut self, name: &str) -> Result<(), LauncherError> {
+        let above = fstat(&self.directory).map_err(|source| self.failed(source))?;
+        self.walked.push('/');
+        self.walked.push_str(name);
+        let (mut next, mut stat) = self.open(name, OFlags::NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            // Such as `/opt/storm -> apache-storm-2.8.3`: made by root where only root can write,
+            // so nobody exchanges it before it is followed.
+            let roots = stat.st_uid == 0 && above.st_uid == 0 && above.st_mode & 0o022 == 0;
+            if (self.reached || !roots) && !without("links-on-the-way") {
+                return Err(self.refused("it is a symbolic link".to_owned()));
             }
-            _ => self.walked.push(name.clone()),
+            (next, stat) = self.open(name, OFlags::DIRECTORY)?;
+            self.judge_way_to(&next)?;
         }
-        let current = self.held.last().ok_or_else(|| self.failed(Errno::BADF))?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let next = openat(current, name.as_str(), flags, Mode::empty())
-            .map_err(|source| self.failed(source))?;
-        let stat = fstat(&next).map_err(|source| self.failed(source))?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                self.judge(&stat)?;
-                self.held.push(next);
-                Ok(())
-            }
-            FileType::Symlink => self.follow(&next, &stat),
-            _ => Err(self.failed(Errno::NOTDIR)),
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(self.failed(Errno::NOTDIR));
         }
+        self.judge(&stat)?;
+        self.directory = next;
+        Ok(())
+    }
+
+    /// Judges the directories above where a link led, wherever its target went through.
+    fn judge_way_to(&mut self, target: &OwnedFd) -> Result<(), LauncherError> {
+        let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
+        let mut above: Vec<Stat> = Vec::new();
+        let (mut current, mut stat) =
+            open(target, "..", OFlags::DIRECTORY).map_err(|source| self.failed(source))?;
+        // The root's parent is the root.
+        while above.last().map(identity) != Some(identity(&stat)) {
+            above.push(stat);
+            (current, stat) =
+                open(&current, "..", OFlags::DIRECTORY).map_err(|source| self.failed(source))?;
+        }
+        above.iter().rev().try_for_each(|stat| self.judge(stat))
     }
 
     /// Is this directory one that the walk may go through?
     fn judge(&mut self, stat: &Stat) -> Result<(), LauncherError> {
         let Owners { supervisor, user } = self.owners;
         if self.reached {
-            return match self.owners.objection(stat) {
-                None => Ok(()),
-                Some(problem) => Err(self.refused(problem)),
-            };
+            let objection = self.owners.objection(stat);
+            return objection.map_or(Ok(()), |problem| Err(self.refused(problem)));
         }
-        if stat.st_uid == supervisor {
-            self.reached = true;
-        } else if stat.st_uid != 0 {
-            let found = stat.st_uid;
-            return Err(self.refused(format!(
-                "owned by uid {found}, but above the supervisor's directories (uid {supervisor}) \
-                 only root's may lie, even for uid {user}"
-            )));
+        self.reached = stat.st_uid == supervisor;
+        if self.reached || stat.st_uid == 0 || without("owners-above") {
+            return Ok(());
         }
-        Ok(())
+        Err(self.refused(format!(
+            "owned by uid {}, but above the supervisor's directories (uid {supervisor}) only \
+             root's may lie, even for uid {user}",
+            stat.st_uid
+        )))
     }
 
-    /// Follows a link that root made in a directory only root can write, such as
-    /// `/opt/storm -> apache-storm-2.8.3`. All other links are refused.
-    fn follow(&mut self, link: &OwnedFd, stat: &Stat) -> Result<(), LauncherError> {
-        let current = self.held.last().ok_or_else(|| self.failed(Errno::BADF))?;
-        let parent = fstat(current).map_err(|source| self.failed(source))?;
-        let roots = stat.st_uid == 0 && parent.st_uid == 0 && parent.st_mode & 0o022 == 0;
-        if self.reached || !roots {
-            return Err(self.refused("it is a symbolic link".to_owned()));
-        }
-        self.links = self.links.saturating_add(1);
-        if self.links > MAX_LINKS {
-            return Err(self.failed(Errno::LOOP));
-        }
-        let target = readlinkat(link, "", Vec::new()).map_err(|source| self.failed(source))?;
-        let target = target
-            .into_string()
-            .map_err(|_| self.refused("a link whose target is not valid UTF-8".to_owned()))?;
-        self.walked.pop();
-        if target.starts_with('/') {
-            self.held.truncate(1);
-            self.walked.clear();
-        }
-        for component in target.split('/').rev() {
-            self.pending.push_front(component.to_owned());
-        }
-        Ok(())
-    }
-
-    fn here(&self) -> String {
-        format!("/{}", self.walked.join("/"))
+    fn open(&self, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat), LauncherError> {
+        open(&self.directory, name, flags).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: Errno) -> LauncherError {
-        match source {
-            Errno::NOENT => LauncherError::failed(Step::Find, self.here(), source),
-            _ => LauncherError::failed(self.step, self.here(), source),
-        }
+        let step = if source == Errno::NOENT { Step::Find } else { self.step };
+        LauncherError::failed(step, self.walked.as_str(), source)
     }
 
     fn refused(&self, problem: String) -> LauncherError {
-        LauncherError::refused(self.step, self.here(), problem)
+        LauncherError::refused(self.step, self.walked.as_str(), problem)
     }
 }
 
-fn open_root(step: Step) -> Result<OwnedFd, LauncherError> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(CWD, "/", flags, Mode::empty())
-        .map_err(|source| LauncherError::failed(step, "/", source))
+fn open(parent: impl AsFd, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat), Errno> {
+    let opened = openat(parent, name, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&opened)?;
+    Ok((opened, stat))
 }
