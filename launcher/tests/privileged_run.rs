@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::container::{
     CGROUP_PARENT, Image, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
 };
-use support::{Host, SUPERVISOR, USER};
+use support::{Host, USER};
 
 /// Stays until it is killed.
 const STAY: &str = "echo up; exec sleep 1000";
@@ -239,13 +239,7 @@ fn an_image_may_have_127_layers() {
     let small = Image::busybox(&host).with_layer(&host, "small", |root| {
         fs::write(root.join("lowest"), "here").unwrap();
     });
-    let mut image = Image::busybox(&host);
-    for number in 0..126 {
-        let copy = support::container::layer_directory(&host).join(format!("copy-{number}.sqsh"));
-        fs::copy(&small.layers()[1], &copy).unwrap();
-        support::container::give(&copy, SUPERVISOR);
-        image = image.with_file(&copy);
-    }
+    let image = Image::busybox(&host).with_copies(&host, &small.layers()[1], 126);
     let worker = Worker::new(&host, &image, "cat /lowest; echo; echo .");
     worker.launch(&host).expect_success();
     assert_eq!(worker.stdout(), "here\n.\n");

@@ -39,6 +39,7 @@ const APPLETS: [&str; 17] = [
 ];
 
 /// Layers being built, lowest first.
+#[derive(Clone)]
 pub(crate) struct Image {
     layers: Vec<PathBuf>,
 }
@@ -68,18 +69,53 @@ impl Image {
         })
     }
 
-    /// Puts a layer on top: `fill` makes its content.
-    pub(crate) fn with_layer(mut self, host: &Host, name: &str, fill: impl FnOnce(&Path)) -> Self {
-        let content = Path::new(SCRATCH).join("build").join(name);
-        fs::create_dir_all(&content).unwrap();
+    /// Puts a squashfs layer on top: `fill` makes its content.
+    pub(crate) fn with_layer(self, host: &Host, name: &str, fill: impl FnOnce(&Path)) -> Self {
+        let own = format!("{}-{}-{name}.sqsh", std::process::id(), unique());
+        self.with_built(&layer_directory(host).join(own), fill, squash)
+    }
+
+    /// Puts an EROFS layer in `directory` on top: `fill` makes its content.
+    pub(crate) fn with_erofs(
+        self,
+        directory: &Path,
+        options: &[&str],
+        fill: impl FnOnce(&Path),
+    ) -> Self {
+        let own = format!("{}-{}.erofs", std::process::id(), unique());
+        self.with_built(&directory.join(own), fill, |content, file| {
+            let mut command = Command::new("mkfs.erofs");
+            command.args(options).args([file, content]);
+            outcome::run(command).expect_success();
+        })
+    }
+
+    fn with_built(
+        mut self,
+        file: &Path,
+        fill: impl FnOnce(&Path),
+        build: impl FnOnce(&Path, &Path),
+    ) -> Self {
+        let content = Path::new(SCRATCH).join("build");
+        fs::create_dir(&content).unwrap();
         fs::set_permissions(&content, fs::Permissions::from_mode(0o755)).unwrap();
         fill(&content);
-        let own = format!("{}-{}-{name}.sqsh", std::process::id(), unique());
-        let file = layer_directory(host).join(own);
-        squash(&content, &file);
+        build(&content, file);
         fs::remove_dir_all(&content).unwrap();
-        settle(&file, Some(SUPERVISOR), 0o644);
-        self.layers.push(file);
+        settle(file, Some(SUPERVISOR), 0o644);
+        self.layers.push(file.to_owned());
+        self
+    }
+
+    /// Puts copies of a layer on top, each a file of its own.
+    pub(crate) fn with_copies(mut self, host: &Host, layer: &Path, count: usize) -> Self {
+        for _ in 0..count {
+            let own = format!("{}-{}-copy.sqsh", std::process::id(), unique());
+            let copy = layer_directory(host).join(own);
+            fs::copy(layer, &copy).unwrap();
+            settle(&copy, Some(SUPERVISOR), 0o644);
+            self.layers.push(copy);
+        }
         self
     }
 
@@ -102,6 +138,15 @@ pub(crate) fn layer_directory(host: &Host) -> PathBuf {
         host.directory(&directory, Some(SUPERVISOR), 0o755);
     }
     directory
+}
+
+/// What a request says of a layer's file.
+fn media_type(layer: &Path) -> &'static str {
+    if layer.extension().is_some_and(|extension| extension == "erofs") {
+        "application/vnd.erofs.layer.v1"
+    } else {
+        "application/vnd.squashfs"
+    }
 }
 
 /// Makes a squashfs file.
@@ -162,7 +207,7 @@ impl Worker {
         let layers: Vec<Value> = image
             .layers
             .iter()
-            .map(|path| json!({"mediaType": "application/vnd.squashfs", "path": path}))
+            .map(|path| json!({"mediaType": media_type(path), "path": path}))
             .collect();
         let request = json!({
             "version": "0.1",

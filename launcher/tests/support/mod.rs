@@ -286,7 +286,7 @@ fn program_under_test() -> PathBuf {
 }
 
 /// Names what a test build goes without; other builds ignore it.
-const SWITCHES: &str = "STORM_OCI_WITHOUT";
+pub(crate) const SWITCHES: &str = "STORM_OCI_WITHOUT";
 
 fn settle(path: &Path, owner: Option<TestAccount>, mode: u32) {
     if let Some(owner) = owner {
