@@ -51,6 +51,7 @@ mod sys_loop;
 mod sys_mount;
 mod sys_seccomp;
 mod sys_signal;
+mod syslog;
 mod target;
 mod tree;
 mod trusted;
@@ -63,6 +64,7 @@ use account::Account;
 use config::Config;
 use error::{LauncherError, Step};
 use ownership::Rule;
+use rustix::process::getuid;
 use sanitize::CallerProcess;
 use storm_oci_request::{
     ContainerId, HostPath, Invocation, parse_command_line, parse_number as number,
@@ -83,6 +85,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), LauncherError> {
     let acts = sanitize::first_acts();
+    let caller = acts.as_ref().map_or_else(|_| getuid().as_raw(), |acts| acts.identity.uid);
+    syslog::open(caller);
     let (user, verb, arguments) = match parse_command_line(sys::arguments())? {
         Invocation::Act { user, verb, arguments } => (user, verb, arguments),
         Invocation::Tell(option) => {

@@ -11,18 +11,21 @@ use rustix::stdio::{stderr, stdout};
 
 use crate::error::LauncherError;
 use crate::sys_file::write_all;
+use crate::syslog;
 
-/// Prints a failure with its chain of causes on one line, below it the layer file that was at
-/// fault, and the next step.
+/// Prints a failure on one line, which is logged too, below it the layer file that was at fault,
+/// and the next step.
 ///
 /// A caller that closed its end of the pipe loses the text, nothing else.
 pub(crate) fn failure(error: &LauncherError) {
-    let mut text = one_line(&error.to_string());
+    let line = escaped(&error.to_string());
+    syslog::record(&line);
+    let mut text = one_line(&line);
     if let Some(layer) = error.refused_layer() {
         text.push_str(&format!("layer: {layer}\n"));
     }
     if let Some(hint) = error.hint() {
-        text.push_str(&format!("hint: {hint}\n"));
+        text.push_str(&format!("hint: {}\n", escaped(hint)));
     }
     print(stderr(), &text);
 }
@@ -63,17 +66,23 @@ fn print(stream: BorrowedFd<'_>, text: &str) {
 
 /// Names in a message come from arguments, files and directories: none of them may end the line
 /// or drive a terminal.
-fn one_line(text: &str) -> String {
-    let mut line = String::from("worker-launcher: ");
-    for character in text.chars() {
+fn escaped(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(LONGEST) {
         if character.is_control() {
             line.extend(character.escape_default());
         } else {
             line.push(character);
         }
     }
-    line.push('\n');
     line
+}
+
+/// Characters of a message: a path of the longest kind fits, and what is said of it.
+const LONGEST: usize = 6000;
+
+fn one_line(text: &str) -> String {
+    format!("worker-launcher: {}\n", escaped(text))
 }
 
 /// Prints `--version`.

@@ -206,7 +206,8 @@ impl<V: Visitor> Tree<'_, V> {
             Ok(read) => read,
             Err(source) => return self.visitor.failed(entry.failed(V::STEP, source)),
         };
-        self.path = format!("{}/{}", self.path, name.to_string_lossy());
+        self.path.push('/');
+        self.path.push_str(&name.to_string_lossy());
         let above = std::mem::replace(&mut self.current, directory);
         if self.frames.len() < HELD
             && let Some(frame) = self.frames.last_mut()

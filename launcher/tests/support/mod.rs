@@ -228,7 +228,7 @@ impl Host {
     }
 
     /// Lays a writable layer over `directory`, for this test's eyes only.
-    fn cover(&mut self, directory: &str) {
+    pub(crate) fn cover(&mut self, directory: &str) {
         let base = Path::new(SCRATCH).join(format!(".cover-{}", self.mounts.len()));
         let (upper, work) = (base.join("upper"), base.join("work"));
         for path in [&base, &upper, &work] {
