@@ -183,7 +183,10 @@ fn accounts_that_are_not_allowed() {
 fn cve_2018_8029_hostile_text_in_every_argument_of_every_verb() {
     let host = Host::new();
     let id = "6700-1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb";
-    let verbs: [&[&str]; 8] = [
+    let verbs: [&[&str]; 11] = [
+        &["worker", "/mnt/storm/workers/none", "/mnt/storm/workers/none/script"],
+        &["profiler", "/mnt/storm/workers/none", "/mnt/storm/workers/none/script"],
+        &["profile-oci-container", "2147483646", "/mnt/storm/workers/none/profile.sh"],
         &["code-dir", "/mnt/storm/workers/none"],
         &["artifacts-dir", "/mnt/storm/workers/none"],
         &["blob", "/mnt/storm/workers/none"],
@@ -198,7 +201,14 @@ fn cve_2018_8029_hostile_text_in_every_argument_of_every_verb() {
         &["reap-oci-container", id, "0"],
         &["sweep-oci-containers", "/mnt/storm/workers"],
     ];
-    let hostile: [&[u8]; 16] = [
+    let every_byte: Vec<u8> = (1..=u8::MAX).collect();
+    let hostile: [&[u8]; 22] = [
+        &every_byte,
+        b"/mnt/storm/workers/none/\x7f",
+        b"/mnt/storm/\xc0\xae\xc0\xae/home",
+        b"/mnt/storm/workers/none\r",
+        b"'; touch /mnt/pwned; '",
+        b"&& touch /mnt/pwned #",
         b"",
         b"..",
         b"../../mnt/home",

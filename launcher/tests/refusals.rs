@@ -22,6 +22,8 @@ use nix::unistd::mkfifo;
 use support::container::{Image, Worker, mount_table};
 use support::{BANNED, CONF_DIR, GROUP_MEMBER, Host, OTHER_USER, SCRATCH, SUPERVISOR, USER};
 
+const NOTHING: [&str; 0] = [];
+
 /// The system's log, as the test reads it, in a `/dev` of the test's own.
 fn log(host: &mut Host) -> UnixDatagram {
     host.cover("/dev");
@@ -75,7 +77,7 @@ fn scene() -> (Host, UnixDatagram) {
     let log = log(&mut host);
     let id = "6700-00000000-0000-4000-8000-000000000000";
     host.call(&[USER.name, "reap-oci-container", id, "0"]).expect_success();
-    assert_eq!(logged(&log), [String::new(); 0], "what is well is not logged");
+    assert_eq!(logged(&log), NOTHING, "what is well is not logged");
     (host, log)
 }
 
@@ -93,7 +95,7 @@ fn refused<A: AsRef<OsStr> + std::fmt::Debug>(
     let outcome = host.call(arguments);
     let changed: Vec<String> =
         state(spared).into_iter().filter(|entry| !before.contains(entry)).collect();
-    assert_eq!(changed, [String::new(); 0], "{arguments:?}");
+    assert_eq!(changed, NOTHING, "{arguments:?}");
     assert_eq!(state(spared).len(), before.len(), "{arguments:?}");
     assert_eq!(outcome.code, Some(code), "{arguments:?}: {outcome:#?}");
     assert_eq!(outcome.stdout, "", "{arguments:?}");
