@@ -2,17 +2,17 @@
 //! and put below the container's `binds/`, the only place runc gets sources from.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use storm_oci_request::{BindMount, HostPath};
 
 use crate::config::{CONF_DIR, Config};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::kernel::{clone_mounts, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
-use crate::sys_mount::restrict_mount;
+use crate::switches::without;
 use crate::trusted::lineage;
 
 /// What a mount point must be to take a source.
@@ -30,8 +30,8 @@ pub(crate) enum SourceKind {
 ///
 /// # Errors
 ///
-/// [`Step::BindSource`] for a source that is missing, that the user may not reach, or that may
-/// not be written.
+/// [`Step::BindSource`] for a source that is missing, that the user may not reach, or that the
+/// rules do not allow.
 pub(crate) fn clone_all(
     container: &Directory,
     config: &Config,
@@ -39,53 +39,35 @@ pub(crate) fn clone_all(
     mounts: &[BindMount],
 ) -> Result<Vec<SourceKind>, LauncherError> {
     let binds = container.open("binds")?;
-    let mut kinds = Vec::with_capacity(mounts.len());
-    let forbidden = Forbidden::find(config)?;
-    for (index, mount) in mounts.iter().enumerate() {
+    let rules = Rules::find(config)?;
+    let clone = |(index, mount): (usize, &BindMount)| {
         let source = open_source(user, &mount.source)?;
-        let stat = fstat(&source).map_err(failed(&mount.source))?;
-        if matches!(
-            FileType::from_raw_mode(stat.st_mode),
-            FileType::BlockDevice | FileType::CharacterDevice
-        ) {
-            return Err(refused(&mount.source, "it is a device"));
-        }
-        if !mount.read_only {
-            forbidden.check(&mount.source, &source, &stat)?;
-        }
-        let kind = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            SourceKind::Directory
-        } else {
-            SourceKind::File
+        let kind = rules.check(mount, &source)?;
+        let name = index.to_string();
+        let cloned = match kind {
+            SourceKind::Directory => {
+                clone_mounts(&source, binds.make(&name, 0o700)?, mount.read_only)
+            }
+            SourceKind::File => clone_mounts(&source, binds.create(&name, 0o600)?, mount.read_only),
         };
-        clone(&binds, index, mount, &source, kind)?;
-        kinds.push(kind);
-    }
-    Ok(kinds)
+        cloned.map_err(failed(&mount.source)).map(|()| kind)
+    };
+    mounts.iter().enumerate().map(clone).collect()
 }
 
 fn failed(source: &HostPath) -> impl Fn(Errno) -> LauncherError {
-    let object = source.to_string();
-    move |errno| LauncherError::failed(Step::BindSource, object.clone(), errno)
-}
-
-fn refused(source: &HostPath, problem: impl Into<String>) -> LauncherError {
-    LauncherError::refused(Step::BindSource, source.as_str(), problem)
+    move |errno| LauncherError::failed(Step::BindSource, source.as_str(), errno)
 }
 
 fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd, LauncherError> {
-    acting_as(user, || match open_path(source.as_str()) {
-        Ok(opened) => Ok(opened),
-        Err(errno) => {
-            let component = first_failing(source);
-            Err(refused(source, format!("`{component}`: {errno}, asked as uid {}", user.uid)))
-        }
-    })?
-}
-
-fn open_path(path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+    let open = || {
+        open_path(source.as_str()).map_err(|errno| {
+            let problem =
+                format!("`{}`: {errno}, asked as uid {}", first_failing(source), user.uid);
+            LauncherError::refused(Step::BindSource, source.as_str(), problem)
+        })
+    };
+    if without("bind-as-user") { open() } else { acting_as(user, open)? }
 }
 
 /// The first component, from the root, that cannot be opened.
@@ -101,62 +83,67 @@ fn first_failing(source: &HostPath) -> String {
     walked
 }
 
-fn clone(
-    binds: &Directory,
-    index: usize,
-    mount: &BindMount,
-    source: &OwnedFd,
-    kind: SourceKind,
-) -> Result<(), LauncherError> {
-    let failed = failed(&mount.source);
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(source, "", flags).map_err(&failed)?;
-    restrict_mount(&tree, mount.read_only, true).map_err(&failed)?;
-    let name = index.to_string();
-    match kind {
-        SourceKind::Directory => drop(binds.make(&name, 0o700)?),
-        SourceKind::File => drop(binds.create(&name, 0o600)?),
-    }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&tree, "", binds, &name, flags).map_err(failed)
-}
-
-/// What no container may have for writing: the run root, the configuration's directory, and
-/// everything above them.
-struct Forbidden {
-    paths: [HostPath; 2],
+/// Which sources a container may have, beside what its user can open.
+struct Rules<'a> {
+    config: &'a Config,
+    /// Never for writing: the run root, the configuration's directory, and what is below them.
+    closed: [HostPath; 2],
+    /// Device and inode of these and of everything above them.
     identities: Vec<(u64, u64)>,
 }
 
-impl Forbidden {
-    fn find(config: &Config) -> Result<Self, LauncherError> {
-        let paths = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
+impl<'a> Rules<'a> {
+    fn find(config: &'a Config) -> Result<Self, LauncherError> {
+        let closed = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
         let mut identities = Vec::new();
-        for path in &paths {
+        for path in &closed {
             let passed = lineage(path.as_str())?;
             identities.extend(passed.iter().map(|stat| (stat.st_dev, stat.st_ino)));
         }
-        Ok(Self { paths, identities })
+        Ok(Self { config, closed, identities })
     }
 
-    /// By identity, so that no other name of the same directory passes; by the kernel's own path
-    /// of the opened source for what lies below.
-    fn check(&self, named: &HostPath, source: &OwnedFd, stat: &Stat) -> Result<(), LauncherError> {
-        let real = proc_fd::path_of(source).map_err(failed(named))?;
-        let same = self.identities.contains(&(stat.st_dev, stat.st_ino));
-        let inside = HostPath::parse(&real)
-            .map(|real| self.paths.iter().any(|path| real.starts_with(path)))
-            .unwrap_or(true);
-        if same || inside {
-            return Err(refused(
-                named,
+    /// What lies below a directory is told by the kernel's own path of the opened source, whose
+    /// components no link has chosen; a closed directory by its identity, so that no other name of
+    /// it passes.
+    fn check(&self, mount: &BindMount, source: &OwnedFd) -> Result<SourceKind, LauncherError> {
+        let refused = |problem: String| {
+            Err(LauncherError::refused(Step::BindSource, mount.source.as_str(), problem))
+        };
+        let stat = fstat(source).map_err(failed(&mount.source))?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::BlockDevice | FileType::CharacterDevice if !without("bind-device") => {
+                return refused("it is a device".to_owned());
+            }
+            FileType::Directory => SourceKind::Directory,
+            _ => SourceKind::File,
+        };
+        let real = proc_fd::path_of(source).map_err(failed(&mount.source))?;
+        let parsed = HostPath::parse(&real).ok();
+        let below = |list: &[HostPath]| {
+            parsed.as_ref().is_some_and(|real| list.iter().any(|path| real.starts_with(path)))
+        };
+        let closed = parsed.is_none()
+            || below(&self.closed)
+            || self.identities.contains(&(stat.st_dev, stat.st_ino));
+        if closed && !mount.read_only && !without("bind-closed") {
+            return refused(
                 "the run root, the launcher's configuration and what is above them cannot be \
-                 mounted for writing",
+                 mounted for writing"
+                    .to_owned(),
+            );
+        }
+        let (ro_mounts, rw_mounts) = (&self.config.ro_mounts, &self.config.rw_mounts);
+        let listed = |list: &Option<Vec<HostPath>>| list.as_deref().is_some_and(below);
+        let allowed = ro_mounts.is_none() && rw_mounts.is_none()
+            || listed(rw_mounts)
+            || mount.read_only && listed(ro_mounts);
+        if !allowed && !without("bind-lists") {
+            let keys = if mount.read_only { "ro-mounts or rw-mounts" } else { "rw-mounts" };
+            return refused(format!(
+                "`{real}` is below no path in worker.launcher.oci.{keys}, must be"
             ));
         }
-        Ok(())
+        Ok(kind)
     }
 }

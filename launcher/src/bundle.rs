@@ -6,6 +6,7 @@ use storm_oci_request::{HostPath, LaunchRequest, Rlimit, SpecInputs, runtime_spe
 use crate::account::Account;
 use crate::directory::Directory;
 use crate::error::LauncherError;
+use crate::kernel::restricts_recursively;
 use crate::sanitize::CallerProcess;
 
 /// The bundle's one file.
@@ -36,6 +37,7 @@ pub(crate) fn write(
         rootfs: &rootfs,
         binds: &binds,
         rlimits: &rlimits,
+        recursive_options: restricts_recursively(),
     };
     let json = runtime_spec(request, &inputs).to_string().into_bytes();
     directory.create_with(CONFIG, 0o600, &json)?;

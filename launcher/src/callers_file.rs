@@ -1,11 +1,12 @@
 //! A file that the caller wrote for a verb, lying where others may write too.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 use crate::switches::without;
 
@@ -27,8 +28,7 @@ pub(crate) fn open(
     let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     let parent = if parent.is_empty() { "/" } else { parent };
     let file = acting_as(reader, || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+        let directory = open_path(parent)?;
         let follow = if without("callers-file-link") { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
         openat(&directory, name, flags, Mode::empty())

@@ -9,7 +9,7 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 use storm_oci_request::CgroupPath;
 
 use crate::error::{LauncherError, Step};
@@ -277,7 +277,7 @@ fn kill_in(pid: u32, cgroup: &CgroupPath) -> Result<(), Errno> {
     if !held.is_in(cgroup)? {
         return Ok(());
     }
-    match pidfd_send_signal(&held.pidfd, Signal::KILL) {
+    match held.signal(Signal::KILL.as_raw()) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(source) => Err(source),
     }

@@ -3,11 +3,12 @@
 use std::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
-use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, openat2, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_entry;
 use crate::sys_file::{read_at_most, write_all};
 use crate::trusted::open_trusted;
 
@@ -235,9 +236,7 @@ impl Directory {
     fn remove_below(&self, name: &CStr) -> Result<(), LauncherError> {
         let shown = self.path_of(&name.to_string_lossy());
         let failed = |source| LauncherError::failed(Step::Remove, shown.clone(), source);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        match openat2(&self.fd, name, flags, Mode::empty(), resolve) {
+        match open_entry(&self.fd, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(fd) => Self::from_fd(fd, shown.clone()).remove_contents("")?,
             Err(Errno::NOENT) => return Ok(()),
             Err(source) => return Err(failed(source)),

@@ -5,7 +5,7 @@ use rustix::fs::{FileType, fstat};
 use storm_oci_request::{BindMount, HostPath, RuntimeConfig};
 
 use crate::error::{LauncherError, Step};
-use crate::mount_points::open_inside;
+use crate::kernel::open_in_root;
 
 /// Looks for the container's program where runc will: in the directories of the image's `PATH`.
 ///
@@ -52,7 +52,7 @@ fn is_covered(path: &str, mounts: &[BindMount]) -> bool {
 }
 
 fn is_executable(rootfs: &OwnedFd, path: &str) -> bool {
-    open_inside(rootfs, path).and_then(|file| fstat(&file)).is_ok_and(|stat| {
+    open_in_root(rootfs, path).and_then(|file| fstat(&file)).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0
     })
 }

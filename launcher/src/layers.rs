@@ -12,15 +12,10 @@ use std::os::fd::AsRawFd;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, FsWord, Gid, Mode, OFlags, ResolveFlags, Stat,
-    Timespec, Timestamps, UTIME_NOW, Uid, fchmod, fchown, fstat, fstatfs, openat, openat2,
-    utimensat,
+    AtFlags, FileType, FlockOperation, FsWord, Gid, Mode, OFlags, Stat, Timespec, Timestamps,
+    UTIME_NOW, Uid, fchmod, fchown, fstat, fstatfs, openat, utimensat,
 };
 use rustix::io::{Errno, pread};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
-};
 use storm_oci_request::{
     FileIdentity, HostPath, LayerKey, LayerMediaType, LayerRecord, RequestLayer, SUPERBLOCK_BYTES,
     check_superblock,
@@ -29,6 +24,7 @@ use storm_oci_request::{
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::kernel::{mount_filesystem, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
 use crate::run_root::{RunRoot, lock, lock_file};
@@ -96,8 +92,7 @@ fn open_directory(
     let failed = failed(layer);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = if parent.is_empty() { "/" } else { parent };
-    let resolve = ResolveFlags::NO_MAGICLINKS;
-    let directory = openat2(CWD, parent, flags, Mode::empty(), resolve).map_err(&failed)?;
+    let directory = open_path(parent).map_err(&failed)?;
     let mut stat = fstat(&directory).map_err(&failed)?;
     check_owner(layer, "its directory is", &stat, caller)?;
     let mut above = openat(&directory, "..", flags, Mode::empty()).map_err(&failed)?;
@@ -349,20 +344,4 @@ fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {
     let (_held, device) = attach_loop(&layer.fd)
         .map_err(|source| LauncherError::failed(Step::Mount, "loop device", source))?;
     mount_filesystem(kind, &device, place).map_err(failed)
-}
-
-/// Mounts a file system, read-only and without devices or set-user-ID programs.
-fn mount_filesystem(kind: &str, source: &str, place: &Directory) -> Result<(), Errno> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_flag(&context, "ro")?;
-    fsconfig_set_string(&context, "source", source)?;
-    fsconfig_create(&context)?;
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-    attributes.set(
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-        !without("layer-nosuid-nodev"),
-    );
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&mount, "", place, "", flags)
 }

@@ -18,6 +18,7 @@ mod error;
 mod host;
 mod host_command;
 mod image;
+mod kernel;
 mod launch;
 mod layer_reaper;
 mod layers;

@@ -5,22 +5,17 @@
 //! all mount points in place the root can be read-only before runc sees it.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2, statat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 use storm_oci_request::{HostPath, RuntimeConfig};
 
 use crate::binds::SourceKind;
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_in_root;
 use crate::proc_fd;
 
 /// What the launcher has runc mount: an image that has anything but a directory there is refused.
 const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
-
-/// How often a look-up is done again. Each try fails only when something on the host was renamed
-/// or mounted at that very moment.
-const ATTEMPTS: u32 = 1000;
 
 /// Checks and completes the mount points of runc's mounts, of the request's, whose sources are of
 /// these kinds, and the working directory.
@@ -130,26 +125,8 @@ impl Image<'_> {
     }
 
     fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
-        open_inside(self.root, path)
+        open_in_root(self.root, path)
     }
-}
-
-/// Looks a path up as the container would: symbolic links cannot lead out of its root.
-///
-/// # References
-///
-/// `openat2(2)`, `RESOLVE_IN_ROOT`: a path with `..` fails with `EAGAIN` when the kernel cannot
-/// rule out that it was led astray meanwhile.
-pub(crate) fn open_inside(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    for _ in 1..ATTEMPTS {
-        match openat2(root, path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Errno::AGAIN)
 }
 
 /// Makes an empty directory or file that everybody may read.

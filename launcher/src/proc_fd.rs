@@ -1,7 +1,7 @@
 //! `/proc/self/fd`: the way to change the mode of what is held by an `O_PATH` descriptor, and to
 //! learn the kernel's path of it.
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -20,7 +20,7 @@ pub(crate) fn open() -> Result<OwnedFd, LauncherError> {
 }
 
 /// The kernel's path of an open file.
-pub(crate) fn path_of(file: &OwnedFd) -> Result<String, Errno> {
+pub(crate) fn path_of(file: impl AsFd) -> Result<String, Errno> {
     let path = readlinkat(directory()?, DecInt::from_fd(file), Vec::new())?;
     path.into_string().map_err(|_| Errno::ILSEQ)
 }

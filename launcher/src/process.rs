@@ -1,22 +1,30 @@
 //! Processes named so that a reused pid is never taken for the one that was meant.
 
-use rustix::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
+use crate::switches::without;
 use crate::sys_file::read_at_most;
+use crate::sys_signal;
 
 /// Far above any of the files read here.
 const MAX_BYTES: usize = 256 * 1024;
+
+/// Between two looks at a process that no descriptor tells about.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A process held by descriptors: they stay the same process's, or tell that it is gone.
 #[derive(Debug)]
 pub(crate) struct HeldProcess {
     pid: u32,
-    /// For signals and for waiting.
-    pub(crate) pidfd: OwnedFd,
+    /// For signals and for waiting; `None` before Linux 5.3.
+    pidfd: Option<OwnedFd>,
     directory: OwnedFd,
 }
 
@@ -27,7 +35,9 @@ impl HeldProcess {
             return Ok(None);
         };
         let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
+            Ok(_) if without("pidfd") => None,
+            Ok(pidfd) => Some(pidfd),
+            Err(Errno::NOSYS) => None,
             // EINVAL: the number is a thread's.
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             Err(source) => return Err(source),
@@ -51,6 +61,51 @@ impl HeldProcess {
         };
         let same = held.stat()?.is_some_and(|stat| stat.start_time == record.start_time);
         Ok(same.then_some(held))
+    }
+
+    /// Sends it a signal; 0 only asks whether one may be sent.
+    pub(crate) fn signal(&self, signal: i32) -> Result<(), Errno> {
+        match &self.pidfd {
+            Some(pidfd) => sys_signal::to_process(pidfd.as_fd(), signal),
+            // Its directory is there as long as it is; its number is not given away that quickly.
+            None if self.stat()?.is_some() => sys_signal::by_number(self.number(), signal),
+            None => Err(Errno::SRCH),
+        }
+    }
+
+    /// Sends a signal to the process group it leads.
+    pub(crate) fn signal_group(&self, signal: i32) -> Result<(), Errno> {
+        let outcome = match &self.pidfd {
+            Some(pidfd) => sys_signal::to_group(pidfd.as_fd(), signal),
+            None => Err(Errno::INVAL),
+        };
+        match outcome {
+            // Before Linux 6.9, or the leader has ended. The number is the group's as long as
+            // anybody is in it.
+            Err(Errno::INVAL) => sys_signal::by_number(self.number().saturating_neg(), signal),
+            outcome => outcome,
+        }
+    }
+
+    fn number(&self) -> i32 {
+        // It was made from one.
+        i32::try_from(self.pid).unwrap_or(i32::MAX)
+    }
+
+    /// Waits until it has ended; `false` when it has not in time.
+    pub(crate) fn wait(&self, limit: Duration) -> Result<bool, Errno> {
+        if let Some(pidfd) = &self.pidfd {
+            let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+            return Ok(poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&limit))? > 0);
+        }
+        let start = Instant::now();
+        while self.is_running()? {
+            if start.elapsed() > limit {
+                return Ok(false);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(true)
     }
 
     /// Opens a file of `/proc/<pid>`; `None` when the process has ended.

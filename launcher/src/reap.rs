@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 use storm_oci_request::{ContainerId, LaunchRecord, LaunchState, ProcessRecord};
 
 use crate::config::Config;
@@ -80,7 +79,7 @@ fn remove(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold, Lau
 fn end_monitor(record: &LaunchRecord) -> Result<(), Errno> {
     match &record.monitor {
         Some(monitor) => match ends_soon(monitor)? {
-            Some(held) => pidfd_send_signal(&held.pidfd, Signal::KILL),
+            Some(held) => held.signal(Signal::KILL.as_raw()),
             None => Ok(()),
         },
         None => Ok(()),
@@ -92,9 +91,7 @@ fn ends_soon(process: &ProcessRecord) -> Result<Option<HeldProcess>, Errno> {
     let Some(held) = HeldProcess::recorded(process)? else {
         return Ok(None);
     };
-    let limit = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
-    let ended = poll(&mut [PollFd::new(&held.pidfd, PollFlags::IN)], Some(&limit))?;
-    Ok((ended == 0).then_some(held))
+    Ok((!held.wait(PATIENCE)?).then_some(held))
 }
 
 /// The lock is free once the monitor's process is gone, or held by somebody else who removes the

@@ -1,13 +1,14 @@
 //! The launch request: opened with the caller's ids, read once, believed only as far as it
 //! agrees with the command line and the configuration.
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::{HostPath, LaunchRequest};
 
 use crate::account::Account;
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 use crate::sys_file::read_at_most;
 
@@ -67,9 +68,7 @@ fn read_as(caller: &Identity, path: &HostPath) -> Result<Vec<u8>, LauncherError>
     let refused = |problem: String| LauncherError::refused(Step::Read, path.as_str(), problem);
     let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     let file = acting_as(caller, || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_MAGICLINKS;
-        let directory = openat2(CWD, parent, flags, Mode::empty(), resolve)?;
+        let directory = open_path(parent)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         openat(&directory, name, flags, Mode::empty())
     })?

@@ -19,6 +19,7 @@ use storm_oci_request::{ContainerId, LayerRecord};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::kernel;
 use crate::layers::{MOUNT_POINT, is_layer};
 use crate::run_root::RunRoot;
 use crate::sys_file::read_at_most;
@@ -218,6 +219,6 @@ fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
 
 /// Makes the mounted root read-only, before runc sees it.
 pub(crate) fn make_read_only(root: &OwnedFd) -> Result<(), LauncherError> {
-    restrict_mount(root, true, false)
+    kernel::make_read_only(root)
         .map_err(|source| LauncherError::failed(Step::Mount, "root file system", source))
 }

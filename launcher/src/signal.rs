@@ -3,7 +3,6 @@
 //! The launcher has become the user for good before it sends anything: the kernel decides what
 //! the user may signal.
 
-use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 use crate::account::Account;
@@ -34,7 +33,8 @@ pub(crate) fn signal(
         Errno::SRCH => LauncherError::failed(Step::FindProcess, pid.to_string(), source),
         source => LauncherError::failed(step, pid.to_string(), source),
     };
-    let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 0) else {
+    // As a group's number, 1 would stand for every process there is.
+    let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 1) else {
         return Err(failed(Step::FindProcess, Errno::SRCH));
     };
     if !(0..=HIGHEST).contains(&signal) {
@@ -49,21 +49,15 @@ pub(crate) fn signal(
         return to_group(target.as_ref(), pid, signal)
             .map_err(|source| failed(Step::Signal, source));
     }
-    let pidfd = target.as_ref().ok_or_else(|| failed(Step::FindProcess, Errno::SRCH))?;
-    let pidfd = pidfd.held.pidfd.as_fd();
-    sys_signal::to_process(pidfd, 0).map_err(|source| failed(Step::Probe, source))?;
-    sys_signal::to_process(pidfd, signal).map_err(|source| failed(Step::Signal, source))
+    let target = target.as_ref().ok_or_else(|| failed(Step::FindProcess, Errno::SRCH))?;
+    target.held.signal(0).map_err(|source| failed(Step::Probe, source))?;
+    target.held.signal(signal).map_err(|source| failed(Step::Signal, source))
 }
 
 fn to_group(target: Option<&Target>, pid: i32, signal: i32) -> Result<(), Errno> {
-    let by_descriptor = match target {
-        Some(target) => sys_signal::to_group(target.held.pidfd.as_fd(), signal),
-        None => Err(Errno::INVAL),
-    };
-    match by_descriptor {
-        // A kernel before 6.9, or a group whose leader has ended. The number is the group's as
-        // long as anybody is in it.
-        Err(Errno::INVAL) => sys_signal::by_number(pid.saturating_neg(), signal),
-        outcome => outcome,
+    match target {
+        Some(target) => target.held.signal_group(signal),
+        // A group whose leader has ended.
+        None => sys_signal::by_number(pid.saturating_neg(), signal),
     }
 }

@@ -18,6 +18,42 @@ pub(crate) fn unshare_mounts() -> Result<(), Errno> {
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())
 }
 
+/// Whether this kernel has `mount_setattr`: without a structure it says what is wrong instead.
+///
+/// # References
+///
+/// `mount_setattr(2)`
+pub(crate) fn has_mount_setattr() -> bool {
+    let nothing = std::ptr::null::<libc::mount_attr>();
+    // SAFETY: the kernel refuses a size of 0 before it looks at the structure.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c"".as_ptr(), 0, nothing, 0)
+    };
+    check(result) != Err(Errno::NOSYS)
+}
+
+/// The number of the mount that a file was opened on; `None` where its file system does not tell.
+///
+/// # References
+///
+/// `name_to_handle_at(2)`
+pub(crate) fn mount_id(file: impl AsFd) -> Option<i32> {
+    let mut handle = libc::file_handle { handle_bytes: 0, handle_type: 0, f_handle: [] };
+    let mut id = 0;
+    // SAFETY: an empty NUL-terminated path, a handle without room, and a valid pointer for the id.
+    let result = unsafe {
+        libc::name_to_handle_at(
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            &raw mut handle,
+            &raw mut id,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    // The handle does not fit, which is said after the id was written.
+    (check(result.into()) == Err(Errno::OVERFLOW)).then_some(id)
+}
+
 /// Makes a mount, and with `recursive` all below it, private, `nosuid` and `nodev`, and with
 /// `read_only` read-only too.
 ///

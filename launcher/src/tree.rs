@@ -8,10 +8,11 @@
 use std::ffi::{CStr, CString};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_entry;
 use crate::switches::without;
 use crate::walk::{Owners, Place};
 
@@ -97,14 +98,7 @@ impl Entry<'_> {
     }
 
     fn open(&self) -> Result<(OwnedFd, Stat), Errno> {
-        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
-        let mut resolve = ResolveFlags::NO_MAGICLINKS;
-        if !without("links-in-trees") {
-            flags |= OFlags::NOFOLLOW;
-            resolve |= ResolveFlags::BENEATH;
-        }
-        resolve.set(ResolveFlags::NO_XDEV, !without("mounts-in-trees"));
-        let opened = openat2(self.directory, self.name, flags, Mode::empty(), resolve)?;
+        let opened = open_entry(self.directory, self.name, OFlags::PATH)?;
         let stat = fstat(&opened)?;
         Ok((opened, stat))
     }

@@ -2,11 +2,11 @@
 //! the ids of whom the directory belongs to: root follows no name in it.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use storm_oci_request::{ContainerId, HostPath};
 
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 
 /// The container's standard output and error.
@@ -54,9 +54,7 @@ pub(crate) fn write_file(
 
 /// Opens a directory with the present ids.
 pub(crate) fn open_directory(path: &str) -> Result<Directory, LauncherError> {
-    // Without O_PATH this would need the right to list the directory, which nothing here does.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        .map_err(|source| LauncherError::failed(Step::Open, path, source))?;
+    // Not for reading: that would need the right to list the directory, which nothing here does.
+    let fd = open_path(path).map_err(|source| LauncherError::failed(Step::Open, path, source))?;
     Ok(Directory::from_fd(fd, path.to_owned()))
 }

@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rootfs: &HostPath::parse(&format!("{directory}/rootfs"))?,
         binds: &HostPath::parse(&format!("{directory}/binds"))?,
         rlimits: &[],
+        recursive_options: true,
     };
     write!(io::stdout(), "{}", runtime_spec(&request, &inputs))?;
     Ok(())

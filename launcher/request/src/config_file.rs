@@ -56,10 +56,10 @@ pub struct Config {
     pub runc: HostPath,
     /// The cgroup below which every container's is.
     pub cgroup_parent: CgroupPath,
-    /// What may be bound read-only, with all below it; `None` when only the topology user's
-    /// rights decide.
+    /// What may be bound read-only, with all below it. When this and [`Self::rw_mounts`] are
+    /// `None`, only the topology user's rights decide.
     pub ro_mounts: Option<Vec<HostPath>>,
-    /// The same for binds that the container may write to.
+    /// What may be bound for writing or read-only.
     pub rw_mounts: Option<Vec<HostPath>>,
     /// Where layer files may lie, at any depth; `None` when only their owner and mode decide.
     pub layer_dirs: Option<Vec<HostPath>>,

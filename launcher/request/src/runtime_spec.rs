@@ -30,6 +30,8 @@ pub struct SpecInputs<'a> {
     pub binds: &'a HostPath,
     /// Limits of the first process; what is not named is inherited from runc.
     pub rlimits: &'a [Rlimit],
+    /// Whether runc can restrict a mount and all below it in one: since Linux 5.12.
+    pub recursive_options: bool,
 }
 
 /// A resource limit.
@@ -77,7 +79,7 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
     let fixed = LAUNCHER_MOUNTS.iter().map(|(kind, destination, source, options)| {
         json!({"type": kind, "destination": destination, "source": source, "options": options})
     });
-    let binds = mounts.iter().enumerate().map(|(index, mount)| bind(mount, index, inputs.binds));
+    let binds = mounts.iter().enumerate().map(|(index, mount)| bind(mount, index, inputs));
     let limits = linux.resources.as_ref();
     without_nulls(json!({
         "ociVersion": "1.0.0",
@@ -153,14 +155,20 @@ fn without_nulls(document: Value) -> Value {
 ///
 /// No set-user-ID programs, no devices, and read-only each hold for the mounts below it too: plain
 /// `ro` leaves those writable. The recursive forms also keep what the source has beyond them, such
-/// as the host's `noexec`, which a remount with the plain forms would clear.
-fn bind(mount: &BindMount, index: usize, binds: &HostPath) -> Value {
+/// as the host's `noexec`, which a remount with the plain forms would clear. Without them runc only
+/// binds the clone, which the launcher has restricted already.
+fn bind(mount: &BindMount, index: usize, inputs: &SpecInputs<'_>) -> Value {
+    let binds = inputs.binds;
+    let options = if inputs.recursive_options {
+        let access = if mount.read_only { "rro" } else { "rw" };
+        json!([access, "rbind", "rprivate", "rnosuid", "rnodev"])
+    } else {
+        json!(["rbind", "rprivate"])
+    };
     json!({
         "type": "bind",
         "destination": mount.destination,
         "source": bind_source(binds, index),
-        "options": [
-            if mount.read_only { "rro" } else { "rw" }, "rbind", "rprivate", "rnosuid", "rnodev",
-        ],
+        "options": options,
     })
 }

@@ -65,6 +65,7 @@ fn composed() -> Value {
         rootfs: &HostPath::parse(&format!("{directory}/rootfs")).unwrap(),
         binds: &HostPath::parse("/binds").unwrap(),
         rlimits: &[],
+        recursive_options: true,
     };
     runtime_spec(&request, &inputs)
 }

@@ -93,6 +93,7 @@ fn no_request_changes_what_the_launcher_decides() {
             rootfs: &rootfs,
             binds: &binds,
             rlimits: &[],
+            recursive_options: true,
         };
         let spec = runtime_spec(&request, &inputs);
         let name = file.display();
