@@ -6,11 +6,13 @@
     reason = "a scene that cannot be set is a failed test"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -26,8 +28,8 @@ pub(crate) const NOTHING: [PathBuf; 0] = [];
 /// Where the hierarchies are mounted on every host we test on.
 const CGROUP_MOUNTS: &str = "/sys/fs/cgroup";
 
-/// How long anything that should happen soon may take.
-const SOON: Duration = Duration::from_secs(10);
+/// How long anything that should happen soon may take, on an emulated processor too.
+const SOON: Duration = Duration::from_secs(60);
 
 /// A static program that is every command of a small system.
 const BUSYBOX: &str = "/bin/busybox";
@@ -52,27 +54,24 @@ impl Image {
 
     /// The same without one of its directories.
     pub(crate) fn busybox_without(host: &Host, left_out: &str) -> Self {
-        Self { layers: Vec::new() }.with_layer(host, "base", |root| {
-            let directories = ["bin", "etc", "proc", "sys", "dev", "tmp", "mnt", "var"];
-            for directory in directories.iter().filter(|name| **name != left_out) {
-                fs::create_dir(root.join(directory)).unwrap();
-            }
-            fs::copy(BUSYBOX, root.join("bin/busybox"))
-                .expect("busybox-static is one of the tests' packages");
-            for applet in APPLETS {
-                symlink("busybox", root.join("bin").join(applet)).unwrap();
-            }
-            symlink("busybox", root.join("bin/bash")).unwrap();
-            if left_out != "etc" {
-                fs::write(root.join("etc/os-release"), "ID=soci\n").unwrap();
-            }
-        })
+        // Each test has file systems of its own; making the same layer again takes a second on
+        // an emulated processor.
+        static MADE: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = made.entry(left_out.to_owned()).or_insert_with(|| {
+            let base = Self { layers: Vec::new() }
+                .with_layer(host, "base", |root| fill_base(root, left_out));
+            fs::read(&base.layers[0]).unwrap()
+        });
+        let file = layer_file(host, "base");
+        fs::write(&file, bytes).unwrap();
+        settle(&file, Some(SUPERVISOR), 0o644);
+        Self { layers: vec![file] }
     }
 
     /// Puts a squashfs layer on top: `fill` makes its content.
     pub(crate) fn with_layer(self, host: &Host, name: &str, fill: impl FnOnce(&Path)) -> Self {
-        let own = format!("{}-{}-{name}.sqsh", std::process::id(), unique());
-        self.with_built(&layer_directory(host).join(own), fill, squash)
+        self.with_built(&layer_file(host, name), fill, squash)
     }
 
     /// Puts an EROFS layer in `directory` on top: `fill` makes its content.
@@ -110,8 +109,7 @@ impl Image {
     /// Puts copies of a layer on top, each a file of its own.
     pub(crate) fn with_copies(mut self, host: &Host, layer: &Path, count: usize) -> Self {
         for _ in 0..count {
-            let own = format!("{}-{}-copy.sqsh", std::process::id(), unique());
-            let copy = layer_directory(host).join(own);
+            let copy = layer_file(host, "copy");
             fs::copy(layer, &copy).unwrap();
             settle(&copy, Some(SUPERVISOR), 0o644);
             self.layers.push(copy);
@@ -129,6 +127,26 @@ impl Image {
     pub(crate) fn layers(&self) -> &[PathBuf] {
         &self.layers
     }
+}
+
+fn fill_base(root: &Path, left_out: &str) {
+    let directories = ["bin", "etc", "proc", "sys", "dev", "tmp", "mnt", "var"];
+    for directory in directories.iter().filter(|name| **name != left_out) {
+        fs::create_dir(root.join(directory)).unwrap();
+    }
+    fs::copy(BUSYBOX, root.join("bin/busybox"))
+        .expect("busybox-static is one of the tests' packages");
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    symlink("busybox", root.join("bin/bash")).unwrap();
+    if left_out != "etc" {
+        fs::write(root.join("etc/os-release"), "ID=soci\n").unwrap();
+    }
+}
+
+fn layer_file(host: &Host, name: &str) -> PathBuf {
+    layer_directory(host).join(format!("{}-{}-{name}.sqsh", std::process::id(), unique()))
 }
 
 /// Where the tests' layers lie: a directory that only the supervisor can write.
