@@ -30,7 +30,7 @@ PRIVILEGED := privileged_% attack_%
 NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
 PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-launcher test-jvm test-e2e
+TIERS := check test-unit test-request test-schema test-launcher test-guards test-jvm test-e2e
 
 .PHONY: help build library launcher jar install demo check fmt test clean $(filter test-%,$(TIERS))
 
@@ -105,6 +105,9 @@ test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full di
 	cargo build --workspace --examples
 	cargo test --workspace $(PRIVILEGED_TESTS:%=--test %)
 	tests/compliance/check-runc
+
+test-guards: ## root: each guard of the launcher is taken out, and a test must miss it
+	cargo test -p storm-oci-launcher --test guards -- --ignored --nocapture
 
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 	cargo build --workspace --lib --examples
