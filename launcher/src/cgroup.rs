@@ -1,7 +1,6 @@
 //! The container's cgroup in every hierarchy: found, counted, emptied and removed, always by the
 //! path derived from the container's id.
 
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
@@ -9,7 +8,7 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use storm_oci_request::CgroupPath;
 
 use crate::error::{LauncherError, Step};
@@ -19,6 +18,9 @@ use crate::sys_file::{read_at_most, write_all};
 /// `f_type` of cgroup v1 and v2.
 const CGROUP_MAGIC: FsWord = 0x0027_e0eb;
 const CGROUP2_MAGIC: FsWord = 0x6367_7270;
+
+/// To the kernel, the process that writes.
+const OWN: i32 = 0;
 
 /// How long processes that were killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -151,15 +153,10 @@ impl Hierarchies {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The hierarchies' descriptors.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        self.0.iter().map(|hierarchy| hierarchy.root.as_raw_fd())
-    }
-
     /// Moves the calling process to a container's cgroup, in every hierarchy that has it.
     pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
         for hierarchy in &self.0 {
-            match hierarchy.move_to(cgroup) {
+            match hierarchy.move_to(cgroup, OWN) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(source) => return Err(hierarchy.failed(cgroup, source)),
             }
@@ -167,14 +164,14 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Moves the calling process to a cgroup, made where it is missing, in the hierarchies by
-    /// which a service manager finds a unit's processes.
-    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
+    /// Moves a process to a cgroup, made where it is missing, in the hierarchies by which a service
+    /// manager finds a unit's processes.
+    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), LauncherError> {
         let services = |hierarchy: &&Hierarchy| {
             hierarchy.unified || hierarchy.options.iter().any(|option| option == "name=systemd")
         };
         for hierarchy in self.0.iter().filter(services) {
-            hierarchy.enter(cgroup).map_err(|source| hierarchy.failed(cgroup, source))?;
+            hierarchy.enter(cgroup, pid).map_err(|source| hierarchy.failed(cgroup, source))?;
         }
         Ok(())
     }
@@ -247,7 +244,7 @@ impl Hierarchy {
         remove_tree(&openat(&self.root, parent, flags, Mode::empty())?, name)
     }
 
-    fn enter(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
+    fn enter(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), Errno> {
         let mut path = String::new();
         for component in cgroup.relative().split('/') {
             path.push_str(component);
@@ -257,15 +254,14 @@ impl Hierarchy {
             }
             path.push('/');
         }
-        self.move_to(cgroup)
+        self.move_to(cgroup, pid.as_raw_nonzero().get())
     }
 
-    fn move_to(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
+    fn move_to(&self, cgroup: &CgroupPath, pid: i32) -> Result<(), Errno> {
         let path = format!("{}/cgroup.procs", cgroup.relative());
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.root, path, flags, Mode::empty())?;
-        // 0 is the writing process.
-        write_all(&file, b"0")
+        write_all(&file, pid.to_string().as_bytes())
     }
 }
 

@@ -1,28 +1,33 @@
-//! The second half of a launch, in a mount namespace of its own: root file system, binds, bundle,
-//! runc, record.
+//! The launch itself, by the process that stays with the container: root file system, binds,
+//! bundle, runc, record, in a mount namespace of their own; then it is the monitor.
 
 use rustix::fd::OwnedFd;
-use storm_oci_request::{ContainerId, LaunchRecord, LaunchRequest, LaunchState};
+use rustix::io::Errno;
+use rustix::process::{getpid, set_child_subreaper, setsid};
+use storm_oci_request::{ContainerId, LaunchRecord, LaunchRequest, LaunchState, ProcessRecord};
 
 use crate::account::Account;
 use crate::claim::Claim;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
-use crate::layers::LayersLock;
-use crate::monitor;
+use crate::layers::{self, LayerFile};
 use crate::phases::Phases;
 use crate::process::HeldProcess;
 use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
+use crate::rootfs::HostNamespace;
 use crate::runc::{self, Runc};
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
-use crate::worker_files::{self, OutputFiles};
-use crate::{binds, bundle, image, mount_points, read_back, report, rootfs, sys};
+use crate::{
+    binds, bundle, image, monitor, mount_points, ownership, read_back, report, rootfs, sys,
+    worker_files,
+};
 
-/// What a launch has from its first half.
-#[derive(Clone, Copy, Debug)]
+/// A launch that has been checked and claimed.
+#[derive(Debug)]
 pub(crate) struct Launch<'a> {
     /// Who asked.
     pub(crate) caller: &'a CallerProcess,
@@ -31,77 +36,72 @@ pub(crate) struct Launch<'a> {
     /// The account to run as.
     pub(crate) account: &'a Account,
     /// The worker's directories.
-    pub(crate) worker: &'a WorkerPaths,
+    pub(crate) worker: WorkerPaths,
     /// The request.
-    pub(crate) request: &'a LaunchRequest,
+    pub(crate) request: LaunchRequest,
     /// Run root, cgroups, runc.
-    pub(crate) host: &'a Host,
+    pub(crate) host: Host,
     /// The container's lock and exit record.
-    pub(crate) claim: &'a Claim,
+    pub(crate) claim: Claim,
 }
 
-/// What [`finish`] works with besides the launch: made by the first half, for this process only.
-#[derive(Debug)]
-pub(crate) struct Means<'a> {
-    /// The layers' mounts, kept.
-    pub(crate) layers: &'a LayersLock,
-    /// The container's standard streams.
-    pub(crate) output: &'a OutputFiles,
-    /// The line to the monitor.
-    pub(crate) line: &'a OwnedFd,
-    /// Where the exit code goes.
-    pub(crate) word: &'a OwnedFd,
-}
-
-/// Finishes the launch or undoes it, tells the outcome and ends this process.
-pub(crate) fn finish(
+/// Finishes the launch or undoes it, and tells the outcome. A container that runs is watched to
+/// its end.
+pub(crate) fn launch(
     launch: &Launch<'_>,
-    record: LaunchRecord,
+    mut record: LaunchRecord,
+    layers: Vec<LayerFile>,
     phases: Phases,
-    means: &Means<'_>,
+    word: &OwnedFd,
 ) -> ! {
-    let code = match attempt(launch, record, phases, means) {
-        Ok(()) => 0,
-        Err(error) => {
-            report::failure(&error);
-            error.exit_code()
+    let outcome = HostNamespace::open().and_then(|outside| {
+        // In the private namespace the container's directory is full of mounts.
+        match steps(launch, &mut record, layers, phases) {
+            Ok(()) => Ok(outside),
+            Err(error) => outside.enter().and(Err(error)),
         }
-    };
+    });
     // Nobody listens when the first process was killed; the container is launched or undone all
     // the same.
-    let _unheard = write_all(means.word, &[code]);
-    sys::end(i32::from(code))
-}
-
-fn attempt(
-    launch: &Launch<'_>,
-    record: LaunchRecord,
-    phases: Phases,
-    means: &Means<'_>,
-) -> Result<(), LauncherError> {
-    let container = &launch.request.container_id;
-    let outside =
-        rootfs::enter_private_namespace().inspect_err(|_| undo(launch.host, container))?;
-    // In the private namespace the container's directory is full of mounts.
-    steps(launch, record, phases, means).inspect_err(|_| match outside.enter() {
-        Ok(()) => undo(launch.host, container),
-        Err(also) => report::note(&also.to_string()),
-    })
+    match outcome {
+        Ok(outside) => {
+            let _unheard = write_all(word, &[0]);
+            // Leaving the namespace takes the kernel a while: nobody waits for it here. Should it
+            // fail, the container's mounts stay until the monitor's end, a moment after its own.
+            let _stays = outside.enter();
+            monitor::stay(&launch.claim, &launch.caller.identity, &record, &launch.host)
+        }
+        Err(error) => {
+            undo(&launch.host, &launch.request.container_id);
+            report::failure(&error);
+            let _unheard = write_all(word, &[error.exit_code()]);
+            sys::end(1)
+        }
+    }
 }
 
 fn steps(
     launch: &Launch<'_>,
-    mut record: LaunchRecord,
+    record: &mut LaunchRecord,
+    mut layers: Vec<LayerFile>,
     mut phases: Phases,
-    means: &Means<'_>,
 ) -> Result<(), LauncherError> {
-    let Launch { caller, config, account, request, host, .. } = *launch;
+    let Launch { caller, config, account, worker, request, host, claim } = launch;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
-    let cgroup = host.cgroup_of(container);
+    let own =
+        become_parent().map_err(|source| LauncherError::failed(Step::Spawn, "monitor", source))?;
+    record.monitor = own;
+    ownership::give_worker_dir(caller, config, account, &worker.directory)?;
+    let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
+    phases.done("worker directory");
+    let mounted = layers::mount_all(&host.run_root, &mut layers)?;
+    record.layers = layers.iter().map(|layer| layer.record.clone()).collect();
+    phases.done("layers");
+    rootfs::enter_private_namespace()?;
     let view = rootfs::view(config, &host.run_root, container)?;
     let root = rootfs::mount_overlay(&view, &record.layers)?;
-    means.layers.release()?;
+    drop(mounted);
     phases.done("root file system");
     image::check_program(&root, runtime)?;
     let kinds = binds::clone_all(&view.container, config, &account.identity, &runtime.mounts)?;
@@ -114,35 +114,37 @@ fn steps(
     // Opened anew: runc protects its own program file by a bind mount, which works only where the
     // file was opened, and else copies it whole.
     let runc = Runc::open(&config.runc)?;
-    runc.run(container, &view.container, means.output, &launch.claim.lock)?;
+    runc.run(container, &view.container, &output, &claim.lock)?;
     phases.done("runc");
     let init = find_init(launch, &view.container)?;
     record.init = init.record().map_err(|source| lost(container, source))?;
-    let Some(pid) = record.init.map(|init| init.pid) else {
-        return Err(lost(container, rustix::io::Errno::SRCH));
-    };
-    monitor::announce(means.line, pid, &host.hierarchies, &cgroup)?;
-    read_back::check(&init, account, request, &host.hierarchies, &cgroup)?;
+    let pid = record.init.ok_or_else(|| lost(container, Errno::SRCH))?.pid;
+    read_back::check(&init, account, request, &host.hierarchies, &record.cgroup)?;
     phases.done("read back");
     write_for_people(launch, pid, &bundle);
     phases.done("worker files");
     record.state = LaunchState::Started;
     record.phases = phases.list();
-    host.records().write(&record)
+    host.records().write(record)?;
+    monitor::detach_streams()
+}
+
+/// Head of a session and heir of the container's processes; returns how this process is recorded.
+fn become_parent() -> Result<Option<ProcessRecord>, Errno> {
+    setsid()?;
+    set_child_subreaper(Some(getpid()))?;
+    HeldProcess::find(std::process::id())?.ok_or(Errno::SRCH)?.record()
 }
 
 /// The container's first process: the one runc names, proven by its cgroup.
-fn find_init(
-    launch: &Launch<'_>,
-    directory: &crate::directory::Directory,
-) -> Result<HeldProcess, LauncherError> {
+fn find_init(launch: &Launch<'_>, directory: &Directory) -> Result<HeldProcess, LauncherError> {
     let container = &launch.request.container_id;
     let cgroup = launch.host.cgroup_of(container);
     let held = match runc::read_pid(directory)? {
         Some(pid) => HeldProcess::find(pid).map_err(|source| lost(container, source))?,
         None => None,
     };
-    let held = held.ok_or_else(|| lost(container, rustix::io::Errno::SRCH))?;
+    let held = held.ok_or_else(|| lost(container, Errno::SRCH))?;
     // One that has ended has left its cgroups.
     let ours = held.is_in(&cgroup).map_err(|source| lost(container, source))?;
     let running = held.is_running().map_err(|source| lost(container, source))?;
@@ -156,7 +158,7 @@ fn find_init(
     ))
 }
 
-fn lost(container: &ContainerId, source: rustix::io::Errno) -> LauncherError {
+fn lost(container: &ContainerId, source: Errno) -> LauncherError {
     LauncherError::failed(Step::RunContainer, container.as_str(), source)
 }
 

@@ -188,7 +188,7 @@ fn key_of(stat: &Stat) -> LayerKey {
     })
 }
 
-/// Keeps the reaper from layers until [`LayersLock::release`] or the process's end.
+/// Keeps the reaper from layers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LayersLock(OwnedFd);
 
@@ -206,12 +206,6 @@ impl LayersLock {
     fn change(&self, operation: FlockOperation) -> Result<(), LauncherError> {
         lock(&self.0, operation)
             .map_err(|source| LauncherError::failed(Step::Lock, "layers", source))
-    }
-
-    /// Lets the reaper have the layers again: for the container has its clones.
-    pub(crate) fn release(&self) -> Result<(), LauncherError> {
-        // Closing would not do: the launcher's first process has the lock open as well.
-        self.change(FlockOperation::Unlock)
     }
 }
 

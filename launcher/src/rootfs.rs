@@ -45,21 +45,27 @@ pub(crate) struct HostNamespace(OwnedFd);
 ///
 /// Private, not a slave: else a layer unmounted on the host at the wrong moment would be missing
 /// in the container.
-pub(crate) fn enter_private_namespace() -> Result<HostNamespace, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, "mount namespace", source);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let host = openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty()).map_err(failed)?;
+pub(crate) fn enter_private_namespace() -> Result<(), LauncherError> {
+    let failed = |source| LauncherError::failed(Step::Mount, NAMESPACE, source);
     unshare_mounts().map_err(failed)?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(failed)?;
-    Ok(HostNamespace(host))
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(failed)
 }
 
+const NAMESPACE: &str = "mount namespace";
+
 impl HostNamespace {
+    /// Opens the present namespace, to be able to come back.
+    pub(crate) fn open() -> Result<Self, LauncherError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty())
+            .map(Self)
+            .map_err(|source| LauncherError::failed(Step::Mount, NAMESPACE, source))
+    }
+
     /// Goes back, and leaves the private mounts to vanish.
     pub(crate) fn enter(&self) -> Result<(), LauncherError> {
         move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Mount))
-            .map_err(|source| LauncherError::failed(Step::Mount, "mount namespace", source))
+            .map_err(|source| LauncherError::failed(Step::Mount, NAMESPACE, source))
     }
 }
 
