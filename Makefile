@@ -32,7 +32,7 @@ PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-launcher test-guards test-jvm test-e2e
 
-.PHONY: help build library launcher jar install demo check fmt test clean $(filter test-%,$(TIERS))
+.PHONY: help build library launcher jar install demo check fmt test bench clean $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -115,6 +115,11 @@ test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
+
+bench: launcher ## root: launch and reap beside bare runc, and beside ORIGINAL_LAUNCHER=<path>
+	LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' STORM_OCI_CONF_DIR='$(CONF_DIR)' \
+	  BENCH_JSON='$(abspath $(TARGET_DIR))/bench/launch.json' \
+	  cargo bench --profile dev -p storm-oci-launcher --bench launch; result=$$?; $(GIVE_BACK) exit $$result
 
 clean: ## remove what was built
 	cargo clean

@@ -36,7 +36,7 @@ fn main() {
     let original = std::env::var_os("ORIGINAL_LAUNCHER").map(PathBuf::from);
     let mut runtimes = vec![Runtime::Bare, Runtime::Ours];
     if let Some(program) = &original {
-        subject::install_original(&host, program);
+        subject::install_original(program);
         runtimes.push(Runtime::Original);
     }
     let rounds = number("BENCH_ROUNDS", 100);

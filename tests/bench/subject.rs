@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::container::{CGROUP_PARENT, Worker, eventually, mounts};
+use crate::support::container::{Worker, eventually, mounts};
 use crate::support::{GROUP_ID, Host, SCRATCH, SUPERVISOR, USER, outcome};
 
 /// Lets the host come to rest after what was measured before.
@@ -209,12 +209,11 @@ fn original_program() -> PathBuf {
 
 /// Installs the original launcher. It reads the same configuration: its compiled-in directory
 /// must be ours.
-pub(crate) fn install_original(host: &Host, program: &Path) {
+pub(crate) fn install_original(program: &Path) {
     let mut install = Command::new("install");
     install.args(["-o", "root", "-g", &GROUP_ID.to_string(), "-m", "6550"]);
     install.args([program, &original_program()]);
     outcome::run(install).expect_success();
-    let _ = (host, CGROUP_PARENT);
 }
 
 /// Runs one command; the milliseconds until it returned.
