@@ -9,12 +9,19 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
 
+use serde_json::json;
+use storm_oci_request::{FileIdentity, LayerKey};
 use support::container::{Image, Worker, eventually, give, layer_directory, loops};
-use support::{Host, SUPERVISOR, USER};
+use support::race::race;
+use support::{Host, SUPERVISOR, USER, outcome};
 
 #[track_caller]
 fn nothing_is_left(host: &Host, worker: &Worker) {
@@ -39,7 +46,7 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
     };
     type Spoil<'a> = &'a dyn Fn(&Path);
     let as_it_is: Spoil<'_> = &|_| {};
-    let cases: [(&str, &Path, Vec<u8>, Spoil<'_>, &str); 14] = [
+    let cases: [(&str, &Path, Vec<u8>, Spoil<'_>, &str); 15] = [
         ("truncated", &directory, sound[..sound.len() / 2].to_vec(), as_it_is, "truncated"),
         ("tiny", &directory, b"hsqs".to_vec(), as_it_is, "shorter than"),
         ("text", &directory, vec![b'x'; 8192], as_it_is, "not a squashfs"),
@@ -96,6 +103,16 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
             },
             "not a regular file",
         ),
+        (
+            "roots",
+            &directory,
+            sound.clone(),
+            &|path| {
+                std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+            },
+            "Permission denied",
+        ),
         ("place", &open, sound.clone(), as_it_is, "its directory is owned"),
     ];
     for (name, place, content, spoil, problem) in cases {
@@ -119,8 +136,116 @@ fn a_layer_must_be_the_supervisors_alone_and_a_sound_squashfs() {
     }
 }
 
+/// A kernel before 6.4 opens, as root, whatever files such an image names.
 #[test]
-fn a_layer_that_is_still_being_written_is_refused() {
+fn an_erofs_is_sound_and_names_no_other_device() {
+    let host = Host::new();
+    let directory = layer_directory(&host);
+    let image = Image::busybox(&host);
+    let source = image.clone().with_erofs(&directory, &["-zlz4hc"], |root| {
+        fs::write(root.join("file"), "text".repeat(10_000)).unwrap();
+    });
+    let sound = fs::read(&source.layers()[1]).unwrap();
+    let changed = |offset: usize, bytes: &[u8]| {
+        let mut copy = sound.clone();
+        copy[1024 + offset..1024 + offset + bytes.len()].copy_from_slice(bytes);
+        copy
+    };
+    let content = host.storm().join("content");
+    host.directory(&content, None, 0o755);
+    fs::write(content.join("file"), "text".repeat(10_000)).unwrap();
+    let divided = directory.join("divided.erofs");
+    let mut command = Command::new("mkfs.erofs");
+    command.arg("--blobdev").arg(host.storm().join("blob")).args(["--chunksize", "4096"]);
+    command.args([&divided, &content]);
+    outcome::run(command).expect_success();
+    for (content, problem) in [
+        (fs::read(&divided).unwrap(), "1 extra devices, must be none"),
+        (sound[..4096].to_vec(), "truncated"),
+        (sound[..1100].to_vec(), "shorter than"),
+        (changed(0, b"hsqs"), "not an EROFS"),
+        (changed(80, &[0x81]), "features 0x81"),
+        (changed(12, &[16]), "block size 2^16"),
+        (changed(14, &[0xff, 0xff]), "root directory outside"),
+        // Its checksum is the kernel's to check.
+        (changed(16, &[0xff]), "cannot mount layer"),
+    ] {
+        let file = directory.join("spoilt.erofs");
+        host.file(&file, Some(SUPERVISOR), 0o644, "");
+        fs::write(&file, content).unwrap();
+        let worker = Worker::new(&host, &image.clone().with_file(&file), "");
+        worker.launch(&host).expect_failure(50, problem);
+        nothing_is_left(&host, &worker);
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn no_directory_above_a_layer_is_the_users_or_everybodys() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    for (name, owner, mode, allowed) in [
+        ("users", Some(USER), 0o755, false),
+        ("open", Some(SUPERVISOR), 0o757, false),
+        ("group", None, 0o775, false),
+        ("sticky", None, 0o1777, true),
+    ] {
+        let above = host.storm().join(name);
+        host.directory(&above, owner, mode);
+        host.directory(above.join("layers"), Some(SUPERVISOR), 0o755);
+        let file = above.join("layers/base.sqsh");
+        fs::copy(&image.layers()[0], &file).unwrap();
+        give(&file, SUPERVISOR);
+        let worker = Worker::new(&host, &Image::default().with_file(&file), "");
+        let outcome = worker.launch(&host);
+        if allowed {
+            outcome.expect_success();
+        } else {
+            outcome.expect_failure(50, "a directory above it is owned by uid");
+            assert_eq!(fs::metadata(&file).unwrap().uid(), SUPERVISOR.uid);
+        }
+    }
+}
+
+/// CVE-2026-48785 (Apptainer: `/scratch` matched `/scratch2`).
+#[test]
+fn cve_2026_48785_layers_lie_below_allowed_directories_only() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let (layers, storm) = (layer_directory(&host), host.storm());
+    let elsewhere = storm.join("elsewhere");
+    host.directory(&elsewhere, Some(SUPERVISOR), 0o755);
+    let name = image.layers()[0].file_name().unwrap().to_owned();
+    fs::copy(&image.layers()[0], elsewhere.join("copy.sqsh")).unwrap();
+    give(&elsewhere.join("copy.sqsh"), SUPERVISOR);
+    host.link(layers.to_str().unwrap(), storm.join("link"), Some(SUPERVISOR));
+    host.link(elsewhere.to_str().unwrap(), layers.join("out"), Some(SUPERVISOR));
+    let inside = layers.join(&name);
+    for (allowed, file, accepted) in [
+        ("/mnt/storm/layers", inside.clone(), true),
+        ("/mnt/storm/elsewhere,/mnt/storm", inside.clone(), true),
+        ("/mnt/storm/layers", storm.join("link").join(&name), true),
+        ("/mnt/storm/lay", inside.clone(), false),
+        ("/mnt/storm/elsewhere", inside.clone(), false),
+        ("", inside.clone(), false),
+        ("/mnt/storm/link", storm.join("link").join(&name), false),
+        ("/mnt/storm/layers", layers.join("out/copy.sqsh"), false),
+    ] {
+        host.configure(&format!("worker.launcher.oci.layer-dirs={allowed}"));
+        let worker = Worker::new(&host, &Image::default().with_file(&file), "");
+        let outcome = worker.launch(&host);
+        if accepted {
+            outcome.expect_success();
+        } else {
+            outcome.expect_failure(50, "below none of worker.launcher.oci.layer-dirs");
+            nothing_is_left(&host, &worker);
+        }
+    }
+    assert_eq!(fs::metadata(elsewhere.join("copy.sqsh")).unwrap().uid(), SUPERVISOR.uid);
+}
+
+#[test]
+fn a_layer_that_somebody_can_still_write_is_refused() {
     let host = Host::new();
     let image = Image::busybox(&host);
     let worker = Worker::new(&host, &image, "echo .");
@@ -128,8 +253,110 @@ fn a_layer_that_is_still_being_written_is_refused() {
     worker.launch(&host).expect_failure(50, "open for writing");
     nothing_is_left(&host, &worker);
     drop(writer);
+    let mapping = support::mapping::writable(&image.layers()[0]);
+    worker.write_request();
+    worker.launch(&host).expect_failure(50, "open for writing");
+    drop(mapping);
     worker.write_request();
     worker.launch(&host).expect_success();
+}
+
+/// The supervisor's user writes to the file while it is being checked, and so changes what it is.
+#[test]
+fn a_layer_that_changes_while_it_is_checked_is_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let mut worker = Worker::new(&host, &image, "");
+    let current = Mutex::new(PathBuf::new());
+    let write = || {
+        nix::unistd::setfsuid(SUPERVISOR.uid.into());
+        let path = current.lock().unwrap().clone();
+        // The launcher makes it root's in between.
+        if let Ok(mut file) = fs::OpenOptions::new().append(true).open(path) {
+            file.write_all(b"x").unwrap();
+        }
+    };
+    let (tries, changed) = (Cell::new(0), Cell::new(0));
+    race(write, || {
+        let number = tries.replace(tries.get() + 1);
+        let file = layer_directory(&host).join(format!("changing-{number}.sqsh"));
+        fs::copy(&image.layers()[0], &file).unwrap();
+        give(&file, SUPERVISOR);
+        worker.amend(|request| {
+            request["layers"][0]["path"] = json!(file);
+            // So that a try ends before runc starts.
+            request["ociRuntimeConfig"]["process"]["args"][0] = json!("no-such-program");
+        });
+        current.lock().unwrap().clone_from(&file);
+        let outcome = worker.launch(&host);
+        if outcome.code == Some(50) {
+            changed.set(changed.get() + 1);
+            let stderr = &outcome.stderr;
+            assert!(stderr.contains("changed") || stderr.contains("for writing"), "{stderr}");
+        } else {
+            outcome.expect_failure(53, "no-such-program");
+            let mounted = host.run_root().join("layers").join(key_of(&file).as_str());
+            assert!(mounted.exists(), "another file was checked than was mounted");
+            give_back(&host);
+        }
+        fs::remove_file(&file).unwrap();
+    });
+    assert!(changed.get() > 10, "only {} layers changed in time", changed.get());
+}
+
+fn key_of(file: &Path) -> LayerKey {
+    let stat = fs::metadata(file).unwrap();
+    LayerKey::of(FileIdentity {
+        device: stat.dev(),
+        inode: stat.ino(),
+        size: stat.size(),
+        modified_seconds: stat.mtime(),
+        modified_nanos: u64::try_from(stat.mtime_nsec()).unwrap(),
+    })
+}
+
+/// Unmounts every layer that nobody uses.
+fn give_back(host: &Host) {
+    let nobody = "1-00000000-0000-4000-8000-000000000000";
+    host.call(&[USER.name, "reap-oci-container", nobody, "0"]).expect_success();
+}
+
+/// The supervisor's user exchanges the checked file for one of the topology's user: only what was
+/// checked is ever mounted.
+#[test]
+fn a_layer_that_is_swapped_meanwhile_is_the_supervisors_or_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host)
+        .with_layer(&host, "sound", |root| fs::write(root.join("sound"), "").unwrap())
+        .with_layer(&host, "evil", |root| {
+            fs::create_dir(root.join("bin")).unwrap();
+            symlink("busybox", root.join("bin/evil")).unwrap();
+        });
+    let [base, sound, evil] = [0, 1, 2].map(|number| &image.layers()[number]);
+    give(evil, USER);
+    let swapped = Image::default().with_file(base).with_file(sound);
+    let mut worker = Worker::new(&host, &swapped, "");
+    worker.amend(|request| {
+        request["ociRuntimeConfig"]["process"]["args"][0] = json!("evil");
+    });
+    let exchange = || {
+        let (flags, here) = (rustix::fs::RenameFlags::EXCHANGE, rustix::fs::CWD);
+        rustix::fs::renameat_with(here, sound, here, evil, flags).unwrap();
+    };
+    let (refused, mounted) = (Cell::new(0), Cell::new(0));
+    race(exchange, || {
+        worker.write_request();
+        let outcome = worker.launch(&host);
+        if outcome.code == Some(50) {
+            refused.set(refused.get() + 1);
+            outcome.expect_failure(50, "owned by uid 64110");
+        } else {
+            mounted.set(mounted.get() + 1);
+            outcome.expect_failure(53, "`evil`");
+            give_back(&host);
+        }
+    });
+    assert!(refused.get() > 10 && mounted.get() > 10, "{refused:?} {mounted:?}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ const APPLETS: [&str; 17] = [
 ];
 
 /// Layers being built, lowest first.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Image {
     layers: Vec<PathBuf>,
 }
