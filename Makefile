@@ -30,9 +30,9 @@ PRIVILEGED := privileged_% attack_%
 NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
 PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-launcher test-guards test-jvm test-e2e
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-jvm test-e2e
 
-.PHONY: help build library launcher jar install demo check fmt test bench clean $(filter test-%,$(TIERS))
+.PHONY: help build library launcher jar install demo check fmt fuzz test bench clean $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -74,10 +74,15 @@ demo: ## count words on a stock Storm, in a container, and leave nothing behind
 
 check: ## formatting and lints
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 fmt: ## format the Rust sources
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
+
+fuzz: ## what root parses, FUZZ_SECONDS (30) for each of its parsers
+	fuzz/run
 
 test: ## all tiers, as root; each one's time at the end
 	@failed=0; report=; \
@@ -99,6 +104,8 @@ test-request: ## the launch request: reader, fixtures, generated config.json
 
 test-schema: ## every generated config.json against OCI's schema
 	tests/compliance/check-schema
+
+test-fuzz: fuzz ## what root parses, half a minute for each of its parsers
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test -p storm-oci-launcher
