@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
 use crate::error::{LauncherError, Step};
+use crate::switches::without;
 
 /// Opens a root-owned file below root-owned directories that only root can write.
 ///
@@ -104,16 +105,17 @@ pub(crate) fn open_below(
         };
         LauncherError::refused(Step::Config, path, problem).with_hint(fix)
     };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    flags.set(OFlags::NOFOLLOW, !without("trusted-links"));
     let opened = openat(parent, name, flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&opened).map_err(failed)?;
     let mut note = |problem: String, fix: String| {
         problems.push(LauncherError::refused(Step::Config, path, problem).with_hint(fix));
     };
-    if stat.st_uid != 0 {
+    if stat.st_uid != 0 && !without("trusted-owner") {
         note(format!("owned by uid {}, must be root's", stat.st_uid), format!("chown root {path}"));
     }
-    if stat.st_mode & 0o022 != 0 {
+    if stat.st_mode & 0o022 != 0 && !without("trusted-mode") {
         let mode = stat.st_mode & 0o7777;
         let problem = format!("mode {mode:04o} lets group or others write, must not");
         note(problem, format!("chmod go-w {path}"));

@@ -19,8 +19,8 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use support::outcome::run;
 use support::{
-    BANNED, CONF_DIR, GROUP_ID, GROUP_MEMBER, Host, OTHER_USER, Outcome, SUPERVISOR, USER,
-    before_exec, install,
+    BANNED, CONF_DIR, GROUP_ID, GROUP_MEMBER, Host, OTHER_USER, Outcome, SUPERVISOR, SWITCHES,
+    USER, before_exec, install,
 };
 
 /// Runs the program at `path` as the supervisor would, with a verb that works.
@@ -31,7 +31,8 @@ fn call_at(host: &Host, path: &Path) -> Outcome {
         .args([USER.name, "rmr", target.to_str().unwrap()])
         .uid(SUPERVISOR.uid)
         .gid(SUPERVISOR.gid)
-        .env_clear();
+        .env_clear()
+        .envs(std::env::var_os(SWITCHES).map(|names| (SWITCHES, names)));
     run(command)
 }
 
