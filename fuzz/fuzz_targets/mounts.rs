@@ -2,8 +2,8 @@
 //!
 //! runc gets the launcher's own mounts unchanged and first, then one bind for each of the request's:
 //! from the clone that the launcher made, never from a path of the request, to a normal path that
-//! covers nothing of the launcher's, recursive, private, without set-user-ID programs and devices,
-//! and read-only when the request says so.
+//! covers nothing of the launcher's, recursive and private. Where runc can, it also is told to leave
+//! out set-user-ID programs and devices, and to make read-only what the request wants so.
 #![no_main]
 
 use std::path::{Component, Path};
@@ -20,6 +20,11 @@ fuzz_target!(|list: &str| {
     let Ok(request) = LaunchRequest::parse(format!("{BEFORE}{list}{AFTER}").as_bytes()) else {
         return;
     };
+    check_mounts(&request, true);
+    check_mounts(&request, false);
+});
+
+fn check_mounts(request: &LaunchRequest, recursive_options: bool) {
     let directory = HostPath::parse("/run/x").unwrap();
     let inputs = SpecInputs {
         uid: 1,
@@ -29,8 +34,9 @@ fuzz_target!(|list: &str| {
         rootfs: &directory,
         binds: &directory,
         rlimits: &[],
+        recursive_options,
     };
-    let spec = runtime_spec(&request, &inputs);
+    let spec = runtime_spec(request, &inputs);
     let (fixed, binds) = spec["mounts"].as_array().unwrap().split_at(7);
     let destinations: Vec<&str> =
         fixed.iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
@@ -42,13 +48,17 @@ fuzz_target!(|list: &str| {
     assert_eq!(binds.len(), wanted.len());
     for ((index, bind), wanted) in binds.iter().enumerate().zip(wanted) {
         let access = if wanted.read_only { "rro" } else { "rw" };
+        let options = match recursive_options {
+            true => json!([access, "rbind", "rprivate", "rnosuid", "rnodev"]),
+            false => json!(["rbind", "rprivate"]),
+        };
         assert_eq!(bind["type"], "bind");
         assert_eq!(bind["source"], format!("/run/x/{index}"));
-        assert_eq!(bind["options"], json!([access, "rbind", "rprivate", "rnosuid", "rnodev"]));
+        assert_eq!(bind["options"], options);
         check_destination(bind, wanted.read_only);
         check_normal(wanted.source.as_str());
     }
-});
+}
 
 fn check_destination(bind: &Value, read_only: bool) {
     let destination = bind["destination"].as_str().unwrap();

@@ -51,6 +51,7 @@ fn check_request(bytes: &[u8], request: &LaunchRequest) {
         rootfs: &rootfs,
         binds: &rootfs,
         rlimits: &[],
+        recursive_options: true,
     };
     let spec = runtime_spec(request, &inputs);
     let keys: Vec<&String> = spec.as_object().unwrap().keys().collect();
