@@ -11,7 +11,8 @@ use std::fs;
 use std::path::Path;
 
 /// Where a file that a document names may be.
-const PLACES: [&str; 4] = ["tests", "src", "request/tests", "request/src"];
+const PLACES: [&str; 5] =
+    ["tests", "src", "request/tests", "request/src", "../native/supervisor/src"];
 
 fn document(name: &str) -> String {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security");

@@ -13,6 +13,8 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::switches::without;
+
 /// Part of every open: the last component is no link, and no program inherits the file.
 const NEVER_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
@@ -31,9 +33,12 @@ impl Directory {
     /// Opens a regular file for reading.
     pub(crate) fn read(&self, name: &str) -> io::Result<File> {
         // A FIFO must not hold us up; the flag means nothing to regular files.
-        let fd = self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        let mut flags = OFlags::RDONLY;
+        flags.set(OFlags::NONBLOCK, !without("beneath-nonblock"));
+        let fd = self.open_file(name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !regular && !without("beneath-regular") {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok(File::from(fd))
@@ -41,7 +46,8 @@ impl Directory {
 
     /// Creates a file; whatever has its name already is an error.
     pub(crate) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut flags = OFlags::WRONLY | OFlags::CREATE;
+        flags.set(OFlags::EXCL, !without("beneath-exclusive"));
         let fd = self.open_file(name, flags, Mode::from_raw_mode(mode))?;
         Ok(File::from(fd))
     }
@@ -67,8 +73,12 @@ impl Directory {
         if name.contains('/') {
             return Err(Errno::INVAL.into());
         }
-        let flags = flags | NEVER_FOLLOW;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let mut flags = flags | NEVER_FOLLOW;
+        if without("beneath-links") {
+            flags.remove(OFlags::NOFOLLOW);
+            resolve = ResolveFlags::empty();
+        }
         match rustix::fs::openat2(self.0.as_fd(), name, flags, mode, resolve) {
             Err(Errno::NOSYS) => self.open_component(name, flags, mode),
             opened => Ok(opened?),
@@ -124,6 +134,17 @@ mod tests {
         let mut text = String::new();
         directory.read("file").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "text");
+    }
+
+    /// Nobody writes to the FIFO, so that a reader who waits for one waits for ever.
+    #[test]
+    fn a_fifo_holds_nobody_up() {
+        let (_path, directory) = directory();
+        rustix::fs::mknodat(&directory.0, "fifo", FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(directory.read("fifo").is_err()));
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
     }
 
     #[test]

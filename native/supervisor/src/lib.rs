@@ -26,6 +26,7 @@ mod process;
 mod records;
 mod request;
 mod reservation;
+mod switches;
 mod text;
 mod watch;
 mod worker;

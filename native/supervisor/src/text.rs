@@ -1,5 +1,7 @@
 //! Text of others, made fit for one line of a log.
 
+use crate::switches::without;
+
 /// The longest foreign text a message repeats, in characters.
 const SHOWN: usize = 200;
 
@@ -12,9 +14,10 @@ pub(crate) fn shown(text: &str) -> String {
 pub(crate) fn shown_up_to(text: &str, limit: usize) -> String {
     let mut shown: String = text
         .chars()
-        .take(limit)
+        .take(if without("shown-cut") { usize::MAX } else { limit })
         .flat_map(|each| {
-            let escaped = each.is_control() || is_direction_mark(each);
+            let steers = each.is_control() || is_direction_mark(each);
+            let escaped = steers && !without("shown-escaped");
             let plain = (!escaped).then_some(each);
             let code = escaped.then(|| each.escape_unicode());
             plain.into_iter().chain(code.into_iter().flatten())
