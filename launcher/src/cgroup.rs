@@ -73,6 +73,11 @@ impl Hierarchies {
         Ok(Self(found))
     }
 
+    /// Whether none of them has this controller.
+    pub(crate) fn lack(&self, controller: &str) -> bool {
+        !self.0.iter().any(|hierarchy| hierarchy.has(controller))
+    }
+
     /// Where the cgroup exists already, if it does.
     pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>, LauncherError> {
         for hierarchy in &self.0 {
@@ -189,6 +194,17 @@ pub(crate) struct ControllerFile {
 }
 
 impl Hierarchy {
+    fn has(&self, controller: &str) -> bool {
+        if !self.unified {
+            return self.options.iter().any(|option| option == controller);
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.root, "cgroup.controllers", flags, Mode::empty());
+        let text = file.and_then(|file| read_at_most(&file, MAX_BYTES)).ok().flatten();
+        let text = text.unwrap_or_default();
+        text.split(u8::is_ascii_whitespace).any(|name| name == controller.as_bytes())
+    }
+
     fn path_of(&self, cgroup: &CgroupPath) -> String {
         format!("{}{cgroup}", self.mount_point)
     }

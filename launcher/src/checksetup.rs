@@ -3,8 +3,9 @@
 //! For administrators and for the supervisor's start. It changes nothing. Without root's rights
 //! it looks at what anybody can see, and says that the rest needs root.
 
+use nix::unistd::User;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstatfs, openat, statat};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsopen};
 use storm_oci_request::HostPath;
@@ -12,11 +13,25 @@ use storm_oci_request::HostPath;
 use crate::cgroup::Hierarchies;
 use crate::config::{self, Config};
 use crate::error::{LauncherError, Step};
+use crate::kernel;
 use crate::report;
+use crate::runc::Runc;
 use crate::sanitize;
 use crate::self_check;
 use crate::sys_file::read_at_most;
 use crate::trusted;
+
+/// The oldest runc that knows recursive mount options.
+const OLDEST_RUNC: (u32, u32) = (1, 1);
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    /// What keeps the launcher from working, or from being safe.
+    problems: Vec<LauncherError>,
+    /// What works, but hardly as it was meant.
+    warnings: Vec<String>,
+}
 
 /// Reports every problem. `powerless` is why the program is not root, when it is not.
 ///
@@ -25,111 +40,229 @@ use crate::trusted;
 /// The first problem's code, all of them reported already.
 pub(crate) fn check(powerless: Option<LauncherError>) -> Result<(), LauncherError> {
     let as_root = powerless.is_none();
-    let mut findings: Vec<LauncherError> = powerless.into_iter().collect();
-    let config = check_config(&mut findings);
-    check_own_file(config.as_ref(), &mut findings);
+    let mut findings = Findings { problems: powerless.into_iter().collect(), warnings: vec![] };
+    let config = findings.check_config();
+    findings.check_own_file(config.as_ref());
     if let Some(config) = &config {
-        for program in [Some(&config.runc), config.profiler_script.as_ref()].into_iter().flatten() {
-            check_program(program, &mut findings);
+        findings.check_accounts(config);
+        findings.check_runc(config, as_root);
+        if let Some(script) = &config.profiler_script {
+            findings.check_program(script);
         }
-        check_run_root(config, &mut findings);
+        findings.check_run_root(config);
+        findings.check_lists(config);
     }
-    let no_cgroups = "mount cgroups, as every service manager does at boot";
-    findings.extend(Hierarchies::find().err().map(|error| error.with_hint(no_cgroups)));
-    if as_root {
-        check_kernel(&mut findings);
-    }
-    findings.iter().for_each(report::problem);
-    match findings.first() {
+    findings.check_cgroups();
+    findings.check_kernel(as_root);
+    findings.problems.iter().for_each(report::problem);
+    let outcome = match findings.problems.first() {
         Some(first) => Err(LauncherError::Reported { code: first.exit_code() }),
         None => {
             report::fine(&format!("the installation is fine ({})", config::path()));
-            warn_of_links();
             Ok(())
+        }
+    };
+    findings.warnings.iter().for_each(|warning| report::fine(warning));
+    outcome
+}
+
+impl Findings {
+    fn problem(
+        &mut self,
+        step: Step,
+        object: &str,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.problems.push(LauncherError::refused(step, object, problem).with_hint(fix));
+    }
+
+    fn warn(&mut self, warning: &str, fix: &str) {
+        self.warnings.push(format!("warning: {warning} (hint: {fix})"));
+    }
+
+    fn keep<T>(&mut self, outcome: Result<T, LauncherError>) -> Option<T> {
+        outcome.map_err(|error| self.problems.push(error)).ok()
+    }
+
+    /// What others could have written is read for its mistakes only: it must not make root look
+    /// around for them.
+    fn check_config(&mut self) -> Option<Config> {
+        let (path, known) = (config::path(), self.problems.len());
+        let opened = trusted::inspect(&path, &mut self.problems);
+        let (file, _) = self.keep(opened)?;
+        let read = config::read(&file);
+        let mistakes = read.map_err(|mistakes| {
+            for mistake in mistakes {
+                self.problem(Step::Config, &path, mistake.problem, mistake.fix);
+            }
+        });
+        mistakes.ok().filter(|_| self.problems.len() == known)
+    }
+
+    fn check_own_file(&mut self, config: Option<&Config>) {
+        if sanitize::lies_on_nosuid() {
+            self.problems.push(self_check::fault(
+                "it lies on a file system mounted nosuid",
+                "install it on another file system, or mount this one without nosuid",
+            ));
+        }
+        let stat = self_check::stat_self().map_err(|error| error.with_hint("mount /proc"));
+        if let (Some(stat), Some(config)) = (self.keep(stat), config) {
+            self.problems.extend(self_check::faults(&stat, config));
+        }
+    }
+
+    fn check_accounts(&mut self, config: &Config) {
+        for name in &config.banned_users {
+            if matches!(User::from_name(name.as_str()), Ok(None)) {
+                let warning = format!("banned.users has `{name}`, which is no account here");
+                self.warn(&warning, "correct its spelling, or take it out");
+            }
+        }
+    }
+
+    fn check_program(&mut self, path: &HostPath) {
+        let checked = trusted::inspect(path.as_str(), &mut self.problems)
+            .and_then(|(_, passed)| trusted::check_program(path, &passed));
+        self.keep(checked);
+    }
+
+    fn check_runc(&mut self, config: &Config, as_root: bool) {
+        self.check_program(&config.runc);
+        // Nothing is run on behalf of an installation that is not as it should be.
+        if !as_root || !self.problems.is_empty() {
+            return;
+        }
+        let version = Runc::open(&config.runc).and_then(|runc| runc.version());
+        let fix = "install runc, and set worker.launcher.oci.runc to its path";
+        let Some(text) = self.keep(version.map_err(|error| error.with_hint(fix))) else {
+            return;
+        };
+        if parse_version(&text).is_none_or(|version| version < OLDEST_RUNC) {
+            let (major, minor) = OLDEST_RUNC;
+            let problem = format!("its version is {text:?}, must be {major}.{minor} or newer");
+            self.problem(Step::Config, config.runc.as_str(), problem, fix);
+        }
+    }
+
+    /// The run root may be missing, since a launch makes it; what is there must be root's.
+    fn check_run_root(&mut self, config: &Config) {
+        let path = config.run_root.as_str();
+        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+        let parent = trusted::inspect(parent, &mut self.problems);
+        let Some((mut place, _)) = self.keep(parent) else {
+            return;
+        };
+        if exists(&place, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let opened = trusted::open_below(place.as_fd(), name, path, &mut self.problems);
+            match self.keep(opened) {
+                Some((opened, stat)) if is_directory(&stat) => place = opened,
+                Some(_) => {
+                    let fix = "remove it, or set worker.launcher.oci.run-root to another path";
+                    return self.problem(Step::Config, path, "it is not a directory", fix);
+                }
+                None => return,
+            }
+        }
+        if fstatfs(&place).is_ok_and(|found| found.f_type != libc::TMPFS_MAGIC) {
+            self.warn(
+                &format!("the run root `{path}` is not on a tmpfs: launches wait for a disk"),
+                "set worker.launcher.oci.run-root to a directory below /run",
+            );
+        }
+    }
+
+    fn check_lists(&mut self, config: &Config) {
+        let lists = [&config.ro_mounts, &config.rw_mounts, &config.layer_dirs];
+        for path in lists.into_iter().flatten().flatten() {
+            if !exists(CWD, path.as_str(), AtFlags::empty()) {
+                self.warn(&format!("`{path}` is listed and not there"), "make it, or take it out");
+            }
+        }
+    }
+
+    fn check_cgroups(&mut self) {
+        let found = Hierarchies::find();
+        let fix = "mount cgroups, as every service manager does at boot";
+        let Some(hierarchies) = self.keep(found.map_err(|error| error.with_hint(fix))) else {
+            return;
+        };
+        for controller in ["cpu", "memory"].into_iter().filter(|name| hierarchies.lack(name)) {
+            let fix = format!("boot without cgroup_disable={controller}, and mount its hierarchy");
+            self.problem(Step::Cgroup, controller, "no hierarchy has this controller", fix);
+        }
+    }
+
+    /// Asking for a file system loads its module, and mounts nothing.
+    fn check_kernel(&mut self, as_root: bool) {
+        const LOOP: &str = "/dev/loop-control";
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file_system = |name| fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map(drop);
+        let modules = [
+            ("squashfs", "squashfs", file_system("squashfs")),
+            ("overlay", "overlay", file_system("overlay")),
+            ("loop", LOOP, openat(CWD, LOOP, flags, Mode::empty()).map(drop)),
+        ];
+        for (module, object, found) in modules {
+            // A kernel without the call tells when it mounts.
+            if let (true, Err(source)) = (as_root && found != Err(Errno::NOSYS), found) {
+                let fix = format!("modprobe {module}, and list it in /etc/modules-load.d");
+                self.problem(Step::Mount, object, source.to_string(), fix);
+            }
+        }
+        if !kernel::restricts_recursively() {
+            self.warn(
+                "the kernel restricts mounts one by one: it is older than Linux 5.12",
+                "nothing is missing, but binds with mounts below them take longer",
+            );
+        }
+        // One guard leans on it: a user who may link files of the supervisor's gets them with the
+        // directory he links them into.
+        let switch = openat(CWD, PROTECTED_LINKS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let value = switch.and_then(|file| read_at_most(file, 16));
+        if matches!(value, Ok(Some(text)) if text.starts_with(b"0")) {
+            self.warn(
+                "fs.protected_hardlinks is 0, so users may link files that they cannot write",
+                "sysctl fs.protected_hardlinks=1",
+            );
         }
     }
 }
 
-fn check_config(findings: &mut Vec<LauncherError>) -> Option<Config> {
-    let path = config::path();
-    let opened = trusted::inspect(&path, findings);
-    let (file, _) = opened.map_err(|error| findings.push(error)).ok()?;
-    let mistake = |mistake: config::ConfigMistake| {
-        LauncherError::refused(Step::Config, path.as_str(), mistake.problem).with_hint(mistake.fix)
-    };
-    let read = config::read(&file);
-    read.map_err(|mistakes| findings.extend(mistakes.into_iter().map(mistake))).ok()
+const PROTECTED_LINKS: &str = "/proc/sys/fs/protected_hardlinks";
+
+fn exists(directory: impl AsFd, path: &str, flags: AtFlags) -> bool {
+    !matches!(statat(directory, path, flags), Err(Errno::NOENT))
 }
 
-fn check_own_file(config: Option<&Config>, findings: &mut Vec<LauncherError>) {
-    if sanitize::lies_on_nosuid() {
-        findings.push(self_check::fault(
-            "it lies on a file system mounted nosuid",
-            "install it on another file system, or mount this one without nosuid",
-        ));
-    }
-    match (self_check::stat_self(), config) {
-        (Err(error), _) => findings.push(error.with_hint("mount /proc")),
-        (Ok(_), None) => {}
-        (Ok(stat), Some(config)) => findings.extend(self_check::faults(&stat, config)),
-    }
+fn is_directory(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-fn check_program(path: &HostPath, findings: &mut Vec<LauncherError>) {
-    let checked = trusted::inspect(path.as_str(), findings)
-        .and_then(|(_, passed)| trusted::check_program(path, &passed));
-    findings.extend(checked.err());
+/// Major and minor number of `runc version 1.1.5+ds1`.
+fn parse_version(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.strip_prefix("runc version ")?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The run root may be missing, since a launch makes it; what is there must be root's.
-fn check_run_root(config: &Config, findings: &mut Vec<LauncherError>) {
-    let path = config.run_root.as_str();
-    let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-    let parent = match trusted::inspect(parent, findings) {
-        Ok((parent, _)) => parent,
-        Err(error) => return findings.push(error),
-    };
-    if let Err(Errno::NOENT) = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        return;
-    }
-    match trusted::open_below(parent.as_fd(), name, path, findings) {
-        Ok((_, stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
-        Ok(_) => findings.push(
-            LauncherError::refused(Step::Config, path, "it is not a directory")
-                .with_hint("remove it, or set worker.launcher.oci.run-root to another path"),
-        ),
-        Err(error) => findings.push(error),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Asking for a file system loads its module, and mounts nothing.
-fn check_kernel(findings: &mut Vec<LauncherError>) {
-    let mut load = |module: &str, object: &str, found: Result<(), Errno>| {
-        let fix = format!("modprobe {module}, and list it in /etc/modules-load.d");
-        findings.extend(
-            found
-                .err()
-                .map(|source| LauncherError::failed(Step::Mount, object, source).with_hint(fix)),
-        );
-    };
-    for name in ["squashfs", "overlay"] {
-        load(name, name, fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map(drop));
-    }
-    const LOOP: &str = "/dev/loop-control";
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    load("loop", LOOP, openat(CWD, LOOP, flags, Mode::empty()).map(drop));
-}
-
-/// Not the launcher's own fault and not its end, but one of its guards leans on it: a user who
-/// may link files of the supervisor's gets them with the directory he links them into.
-fn warn_of_links() {
-    const SWITCH: &str = "/proc/sys/fs/protected_hardlinks";
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let value = openat(CWD, SWITCH, flags, Mode::empty()).and_then(|file| read_at_most(file, 16));
-    if matches!(value, Ok(Some(text)) if text.starts_with(b"0")) {
-        report::fine(
-            "warning: fs.protected_hardlinks is 0, so users may link files that they cannot \
-             write (hint: sysctl fs.protected_hardlinks=1)",
-        );
+    #[test]
+    fn versions_are_numbers() {
+        for (line, version) in [
+            ("runc version 1.1.5+ds1", Some((1, 1))),
+            ("runc version 1.3.0-rc.1", Some((1, 3))),
+            ("runc version 1.0.0-rc93", Some((1, 0))),
+            ("runc version 10.2", Some((10, 2))),
+            ("runc version 1", None),
+            ("crun version 1.8.1", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_version(line), version, "{line}");
+        }
+        assert!((1, 0) < OLDEST_RUNC && (10, 0) > OLDEST_RUNC);
     }
 }

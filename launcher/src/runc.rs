@@ -4,7 +4,8 @@
 use std::ffi::CString;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, SeekFrom};
+use rustix::fs::{memfd_create, openat, seek, statat};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, waitpid};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use storm_oci_request::{ContainerId, HostPath};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::sys::{self, Fork};
+use crate::sys_file::read_at_most;
 use crate::trusted::open_program;
 use crate::worker_files::OutputFiles;
 
@@ -35,6 +37,9 @@ pub(crate) struct Runc {
     path: String,
 }
 
+/// Far above what it says of its version.
+const MAX_VERSION_BYTES: usize = 4096;
+
 /// A line of runc's log.
 #[derive(Deserialize)]
 struct LogLine {
@@ -46,6 +51,17 @@ impl Runc {
     /// Opens runc's program file: root's, and only root's to write, all the way from `/`.
     pub(crate) fn open(path: &HostPath) -> Result<Self, LauncherError> {
         Ok(Self { program: open_program(path)?, path: path.to_string() })
+    }
+
+    /// What it says of its version, on one line.
+    pub(crate) fn version(&self) -> Result<String, LauncherError> {
+        let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
+        let output = memfd_create("version", MemfdFlags::CLOEXEC).map_err(failed)?;
+        let null = null()?;
+        self.execute(&["runc", "--version"], [&null, &output, &null], None)?;
+        seek(&output, SeekFrom::Start(0)).map_err(failed)?;
+        let text = read_at_most(&output, MAX_VERSION_BYTES).map_err(failed)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
     }
 
     /// Starts the container of the bundle in `directory` and returns when its first process runs.

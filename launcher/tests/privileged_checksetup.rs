@@ -13,6 +13,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+use nix::mount::MsFlags;
 use support::outcome::run;
 use support::{CONF_DIR, Host, OTHER_USER, Outcome, SUPERVISOR, USER, before_exec};
 
@@ -48,7 +49,7 @@ fn a_right_installation_is_fine() {
         let mut lines = outcome.stdout.lines();
         let first = lines.next().unwrap();
         assert!(first.contains("the installation is fine") && first.contains(CONF_DIR), "{first}");
-        assert!(lines.all(|line| line.contains("warning: ")), "{outcome:?}");
+        assert!(lines.all(|line| line.contains("fs.protected_hardlinks")), "{outcome:?}");
     }
     assert!(!host.run_root().exists(), "the check changes nothing");
 }
@@ -115,6 +116,128 @@ fn problems_of_program_runc_and_run_root() {
         24,
         &["`/mnt/home/runc`: No such file", "`/mnt/none`: No such file"],
     );
+}
+
+/// Fails the test unless all is fine but for these.
+#[track_caller]
+fn expect_warnings(host: &Host, warnings: &[&str]) {
+    let outcome = host.call(&["--checksetup"]).expect_success();
+    assert_eq!(outcome.stderr, "");
+    let lines: Vec<&str> = outcome.stdout.lines().skip(1).collect();
+    assert_eq!(lines.len(), warnings.len(), "{lines:#?}");
+    for (line, warning) in lines.iter().zip(warnings) {
+        let complete = line.starts_with("worker-launcher: warning: ")
+            && line.contains(warning)
+            && line.contains(" (hint: ");
+        assert!(complete, "{warning:?}: {line}");
+    }
+}
+
+fn bind(source: &Path, target: &Path) {
+    let none: Option<&str> = None;
+    nix::mount::mount(Some(source), target, none, MsFlags::MS_BIND, none).unwrap();
+}
+
+#[test]
+fn what_works_only_badly_is_a_warning() {
+    let host = Host::new();
+    host.configure(
+        "banned.users=bin,soci-none\nworker.launcher.oci.run-root=/usr/soci-none\n\
+         worker.launcher.oci.ro-mounts=/usr,/soci-none\nworker.launcher.oci.layer-dirs=/soci-gone",
+    );
+    let off = Path::new("/mnt/home/off");
+    host.file(off, None, 0o644, "0\n");
+    bind(off, Path::new("/proc/sys/fs/protected_hardlinks"));
+    expect_warnings(
+        &host,
+        &[
+            "banned.users has `soci-none`",
+            "the run root `/usr/soci-none` is not on a tmpfs",
+            "`/soci-none` is listed and not there",
+            "`/soci-gone` is listed and not there",
+            "fs.protected_hardlinks is 0",
+        ],
+    );
+    host.configure("");
+    host.directory("/mnt/run", None, 0o711);
+    fs::write(off, "1\n").unwrap();
+    expect_warnings(&host, &[]);
+    nix::mount::umount("/proc/sys/fs/protected_hardlinks").unwrap();
+}
+
+#[test]
+fn problems_of_the_host() {
+    let mut host = Host::new();
+    host.cover("/dev");
+    fs::remove_file("/dev/loop-control").unwrap();
+    expect_problems(
+        &host.call(&["--checksetup"]),
+        54,
+        &["`/dev/loop-control`: No such file or directory (os error 2) (hint: modprobe loop"],
+    );
+    fs::write("/mnt/home/none", "").unwrap();
+    let memory = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified/cgroup.controllers"];
+    let v1 = Path::new(memory[0]).exists();
+    if v1 {
+        nix::mount::umount(memory[0]).unwrap();
+    }
+    for file in [memory[1], "/sys/fs/cgroup/cgroup.controllers"].map(Path::new) {
+        if file.exists() {
+            bind(Path::new("/mnt/home/none"), file);
+        }
+    }
+    let outcome = host.call(&["--checksetup"]);
+    assert_eq!(outcome.code, Some(55), "{outcome:?}");
+    assert!(outcome.stderr.contains("cannot use cgroup `memory`: no hierarchy has"), "{outcome:?}");
+    nix::mount::umount2("/sys/fs/cgroup", nix::mount::MntFlags::MNT_DETACH).unwrap();
+    let outcome = host.call(&["--checksetup"]);
+    assert!(outcome.stderr.contains("no cgroup hierarchy is mounted (hint: mount"), "{outcome:?}");
+}
+
+#[test]
+fn problems_of_the_programs_it_runs() {
+    let host = Host::new();
+    let (runc, script) = ("/mnt/home/runc", "/mnt/home/profiler");
+    fs::copy("/bin/true", runc).unwrap();
+    chmod(runc, 0o755);
+    host.configure(&format!("worker.launcher.oci.runc={runc}"));
+    expect_problems(&host.call(&["--checksetup"]), 24, &["must be 1.1 or newer"]);
+    fs::write(runc, "no program").unwrap();
+    expect_problems(&host.call(&["--checksetup"]), 56, &["the kernel cannot execute it"]);
+    host.configure(&format!("worker.profiler.script.path={script}"));
+    expect_problems(&host.call(&["--checksetup"]), 24, &["`/mnt/home/profiler`: No such file"]);
+    host.file(script, Some(USER), 0o755, "#!/bin/sh");
+    expect_problems(&host.call(&["--checksetup"]), 24, &["owned by uid 64110"]);
+    chown(script, Some(0), Some(0)).unwrap();
+    chmod(script, 0o644);
+    expect_problems(&host.call(&["--checksetup"]), 24, &["not a program that root can execute"]);
+    chmod(script, 0o755);
+    host.call(&["--checksetup"]).expect_success();
+}
+
+#[test]
+fn a_program_on_a_nosuid_mount_is_a_problem_for_root_too() {
+    let host = Host::new();
+    let program = host.program();
+    let bin = program.parent().unwrap();
+    bind(bin, bin);
+    let none: Option<&str> = None;
+    let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID;
+    nix::mount::mount(none, bin, none, again, none).unwrap();
+    let mut by_root = Command::new(&program);
+    by_root.arg("--checksetup");
+    expect_problems(&run(by_root), 22, &["mounted nosuid"]);
+    nix::mount::umount(bin).unwrap();
+}
+
+/// The configuration that somebody else could have written names what root would then look at.
+#[test]
+fn a_configuration_of_others_makes_root_look_at_nothing() {
+    let host = Host::new();
+    host.directory("/mnt/home/secret", None, 0o700);
+    host.configure("worker.launcher.oci.runc=/mnt/home/secret/runc");
+    chmod(host.config_path(), 0o666);
+    expect_problems(&host.call(&["--checksetup"]), 24, &["mode 0666"]);
 }
 
 #[test]
