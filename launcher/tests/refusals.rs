@@ -311,6 +311,8 @@ fn launches() {
     let image = Image::busybox(&host);
     let worker = Worker::new(&host, &image, "exit 0");
     worker.launch(&host).expect_success();
+    worker.exit_record(&host);
+    worker.reap(&host, 100).expect_success();
     let reap = [USER.name, "reap-oci-container", &running.container, "9"];
     refused(&host, &log, &reap, (45, "still running"), &[]);
     let mut worker = Worker::new(&host, &image, "");
