@@ -57,7 +57,7 @@ fn keys(directory: &Directory) -> Result<Vec<LayerKey>, LauncherError> {
     Ok(names.iter().filter_map(|name| LayerKey::parse(name).ok()).collect())
 }
 
-/// Each launch sets it.
+/// Each launch sets it, and the removal of a container.
 fn last_use(directory: &Directory, key: &LayerKey) -> (i64, u64) {
     statat(directory, key.as_str(), AtFlags::SYMLINK_NOFOLLOW)
         .map(|stat| (stat.st_mtime, stat.st_mtime_nsec))

@@ -234,7 +234,7 @@ pub(crate) fn mount_all(
             mount(directory, layer)?;
             layer.record.mounted = true;
         }
-        touch(directory, &layer.record.key)?;
+        touch(directory, &layer.record)?;
     }
     if exclusive {
         held.change(FlockOperation::LockShared)?;
@@ -257,13 +257,17 @@ pub(crate) fn is_layer(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(MAGICS.contains(&fstatfs(fd)?.f_type))
 }
 
-/// Sets a layer's time of last use, by which the reaper chooses.
-fn touch(directory: &Directory, key: &LayerKey) -> Result<(), LauncherError> {
+/// Sets a layer's time of last use, by which the reaper chooses; fine when it is not there.
+pub(crate) fn touch(directory: &Directory, layer: &LayerRecord) -> Result<(), LauncherError> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
-    utimensat(directory, key.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|source| {
-        LauncherError::failed(Step::Write, directory.path_of(key.as_str()), source)
-    })
+    match utimensat(directory, layer.key.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(source) => {
+            let path = directory.path_of(layer.key.as_str());
+            Err(LauncherError::failed(Step::Write, path, source))
+        }
+    }
 }
 
 fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> {

@@ -6,8 +6,8 @@ use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
-use crate::process;
 use crate::run_root::{LOCK, lock_file, try_lock};
+use crate::{layers, process};
 
 /// What an attempt to take hold of a container found.
 #[derive(Debug)]
@@ -106,7 +106,10 @@ impl Remains {
     /// say whose it is.
     pub(crate) fn remove(self, host: &Host) -> Result<(), LauncherError> {
         let container = &self.container;
-        if self.record.is_some() {
+        if let Some(record) = &self.record {
+            for layer in &record.layers {
+                layers::touch(&host.run_root.layers, layer)?;
+            }
             let cgroup = host.cgroup_of(container);
             host.hierarchies.kill(&cgroup)?;
             host.runc.delete(container)?;

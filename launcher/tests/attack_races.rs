@@ -1,4 +1,4 @@
-//! The topology's user exchanges what a verb is about to touch, while it runs.
+//! The topology's or the supervisor's user exchanges what a verb is about to touch, while it runs.
 //!
 //! Each test tries many times; [`support::race::TRIES`] calls of the launcher against a
 //! thread that does nothing but exchange. The victim is a tree of the supervisor's, made by the test.
@@ -11,11 +11,17 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde_json::json;
+use storm_oci_request::{FileIdentity, LayerKey};
+use support::container::{Image, Worker, give, give_back, layer_directory};
 use support::race::race;
 use support::tree::listing;
 use support::{Host, SUPERVISOR, USER};
@@ -194,4 +200,95 @@ fn the_supervisors_own_writers_are_no_trouble() {
             host.call(&[USER.name, "code-dir", top.to_str().unwrap()]).expect_success();
         },
     );
+}
+
+/// The supervisor's user writes to the file while it is being checked, and so changes what it is.
+#[test]
+fn a_layer_that_changes_while_it_is_checked_is_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let mut worker = Worker::new(&host, &image, "");
+    let current = Mutex::new(PathBuf::new());
+    let write = || {
+        nix::unistd::setfsuid(SUPERVISOR.uid.into());
+        let path = current.lock().unwrap().clone();
+        // The launcher makes it root's in between.
+        if let Ok(mut file) = fs::OpenOptions::new().append(true).open(path) {
+            file.write_all(b"x").unwrap();
+        }
+    };
+    let (tries, changed) = (Cell::new(0), Cell::new(0));
+    race(write, || {
+        let number = tries.replace(tries.get() + 1);
+        let file = layer_directory(&host).join(format!("changing-{number}.sqsh"));
+        fs::copy(&image.layers()[0], &file).unwrap();
+        give(&file, SUPERVISOR);
+        worker.amend(|request| {
+            request["layers"][0]["path"] = json!(file);
+            // So that a try ends before runc starts.
+            request["ociRuntimeConfig"]["process"]["args"][0] = json!("no-such-program");
+        });
+        current.lock().unwrap().clone_from(&file);
+        let outcome = worker.launch(&host);
+        if outcome.code == Some(50) {
+            changed.set(changed.get() + 1);
+            let stderr = &outcome.stderr;
+            assert!(stderr.contains("changed") || stderr.contains("for writing"), "{stderr}");
+        } else {
+            outcome.expect_failure(53, "no-such-program");
+            let mounted = host.run_root().join("layers").join(key_of(&file).as_str());
+            assert!(mounted.exists(), "another file was checked than was mounted");
+            give_back(&host);
+        }
+        fs::remove_file(&file).unwrap();
+    });
+    assert!(changed.get() > 10, "only {} layers changed in time", changed.get());
+}
+
+fn key_of(file: &Path) -> LayerKey {
+    let stat = fs::metadata(file).unwrap();
+    LayerKey::of(FileIdentity {
+        device: stat.dev(),
+        inode: stat.ino(),
+        size: stat.size(),
+        modified_seconds: stat.mtime(),
+        modified_nanos: u64::try_from(stat.mtime_nsec()).unwrap(),
+    })
+}
+
+/// The supervisor's user exchanges the checked file for one of the topology's user: only what was
+/// checked is ever mounted.
+#[test]
+fn a_layer_that_is_swapped_meanwhile_is_the_supervisors_or_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host)
+        .with_layer(&host, "sound", |root| fs::write(root.join("sound"), "").unwrap())
+        .with_layer(&host, "evil", |root| {
+            fs::create_dir(root.join("bin")).unwrap();
+            symlink("busybox", root.join("bin/evil")).unwrap();
+        });
+    let [base, sound, evil] = [0, 1, 2].map(|number| &image.layers()[number]);
+    give(evil, USER);
+    let swapped = Image::default().with_file(base).with_file(sound);
+    let mut worker = Worker::new(&host, &swapped, "");
+    worker.amend(|request| {
+        request["ociRuntimeConfig"]["process"]["args"][0] = json!("evil");
+    });
+    let (refused, mounted) = (Cell::new(0), Cell::new(0));
+    race(
+        || exchange(sound, evil),
+        || {
+            worker.write_request();
+            let outcome = worker.launch(&host);
+            if outcome.code == Some(50) {
+                refused.set(refused.get() + 1);
+                outcome.expect_failure(50, "owned by uid 64110");
+            } else {
+                mounted.set(mounted.get() + 1);
+                outcome.expect_failure(53, "`evil`");
+                give_back(&host);
+            }
+        },
+    );
+    assert!(refused.get() > 10 && mounted.get() > 10, "{refused:?} {mounted:?}");
 }

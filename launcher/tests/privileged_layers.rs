@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use support::container::{Image, Worker, eventually, layer_directory, loops, mounts};
-use support::{Host, SUPERVISOR, USER, outcome};
+use support::container::{Image, Worker, eventually, give_back, layer_directory, loops, mounts};
+use support::{Host, SUPERVISOR, outcome};
 
 /// Stays until it is killed.
 const STAY: &str = "exec sleep 1000";
@@ -60,15 +60,6 @@ fn write_file(name: &'static str, text: &'static str) -> impl FnOnce(&Path) {
 
 fn start(host: &Host, arguments: Vec<String>) -> Child {
     host.command(&arguments).stdin(Stdio::null()).spawn().unwrap()
-}
-
-fn reap_arguments(container: &str, keep: u32) -> Vec<String> {
-    [USER.name, "reap-oci-container", container, &keep.to_string()].map(str::to_owned).to_vec()
-}
-
-/// Unmounts every layer that nobody uses.
-fn give_back(host: &Host) {
-    host.call(&reap_arguments("1-00000000-0000-4000-8000-000000000000", 0)).expect_success();
 }
 
 /// The keys of a container's layers, and whether its launch mounted each.
@@ -289,6 +280,29 @@ fn launchers_take_loop_devices_from_under_each_other() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn what_a_container_used_until_just_now_was_used_last() {
+    let host = Host::new();
+    let images = ["old", "new"].map(|name| {
+        Image::default().with_file(
+            &Image::busybox(&host).with_layer(&host, name, write_file("x", "")).layers()[0],
+        )
+    });
+    let workers = images.each_ref().map(|image| Worker::new(&host, image, STAY));
+    let [old, new] = &workers;
+    for worker in [old, new] {
+        worker.launch(&host).expect_success();
+    }
+    for worker in [new, old] {
+        worker.kill(&host);
+        worker.reap(&host, 2).expect_success();
+    }
+    new.reap(&host, 1).expect_success();
+    eventually("the layer that was given up first is gone", || {
+        images.each_ref().map(|image| loops(image.layers())) == [1, 0]
     });
 }
 
