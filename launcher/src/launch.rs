@@ -92,12 +92,12 @@ fn steps(
     let own =
         become_parent().map_err(|source| LauncherError::failed(Step::Spawn, "monitor", source))?;
     record.monitor = own;
-    ownership::give_worker_dir(caller, config, account, &worker.directory)?;
-    let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
-    phases.done("worker directory");
     let mounted = layers::mount_all(&host.run_root, &mut layers)?;
     record.layers = layers.iter().map(|layer| layer.record.clone()).collect();
     phases.done("layers");
+    ownership::give_worker_dir(caller, config, account, &worker.directory)?;
+    let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
+    phases.done("worker directory");
     rootfs::enter_private_namespace()?;
     let view = rootfs::view(config, &host.run_root, container)?;
     let root = rootfs::mount_overlay(&view, &record.layers)?;

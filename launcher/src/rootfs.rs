@@ -4,14 +4,10 @@ use std::ffi::CString;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    CWD, FsWord, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatfs, mkdirat, openat,
+    CWD, FsWord, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatfs, openat, symlinkat,
 };
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
-    move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{chdir, fchdir};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use storm_oci_request::{ContainerId, LayerRecord};
@@ -20,22 +16,16 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::kernel;
-use crate::layers::{MOUNT_POINT, is_layer};
+use crate::layers::{MOUNT_POINT, is_mounted};
 use crate::run_root::RunRoot;
 use crate::sys_file::read_at_most;
-use crate::sys_mount::{restrict_mount, unshare_mounts};
+use crate::sys_mount::unshare_mounts;
 
 /// `f_type` of an overlay.
 const OVERLAY_MAGIC: FsWord = 0x794c_7630;
 
 /// The kernel cuts longer option strings without an error.
 const MAX_OPTIONS: usize = 4095;
-
-/// The stage holds a few hundred empty directories.
-const STAGE_BYTES: &str = "4m";
-
-/// The container's directory, as the stage names it.
-const OWN: &str = "c";
 
 /// The host's mount namespace, to go back to.
 #[derive(Debug)]
@@ -97,18 +87,27 @@ pub(crate) fn view(
 
 /// Mounts the overlay of these layers, lowest first, on the container's `rootfs`.
 ///
-/// The stage stays where it is: unmounting makes the kernel wait for all processors, and the
-/// container cannot see it, because runc leaves this namespace's mounts behind altogether.
+/// The container's directory `stage` has a link of a short name to each layer's mount, which the
+/// private namespace has from the host's: so the options are short, and nothing is mounted but
+/// the overlay.
 ///
 /// Returns the mounted root.
 pub(crate) fn mount_overlay(
     view: &PrivateView,
     layers: &[LayerRecord],
 ) -> Result<OwnedFd, LauncherError> {
-    let stage = mount_stage(&view.container)?;
-    clone_container_directory(view, &stage)?;
+    let stage = view.container.open("stage")?;
     for (index, layer) in layers.iter().rev().enumerate() {
-        clone_layer(view, layer, &stage, index)?;
+        let failed = |source| LauncherError::failed(Step::Mount, layer.path.as_str(), source);
+        if !is_mounted(&view.layers, &layer.key)? {
+            return Err(LauncherError::refused(
+                Step::Mount,
+                layer.path.as_str(),
+                "its mount is not there",
+            ));
+        }
+        let target = format!("../../layers/{}/{MOUNT_POINT}", layer.key);
+        symlinkat(target, &stage, index.to_string()).map_err(failed)?;
     }
     prepare_upper(view, &stage)?;
     let rootfs = view.container.path_of("rootfs");
@@ -116,7 +115,7 @@ pub(crate) fn mount_overlay(
     let lowers: Vec<String> = (0..layers.len()).map(|index| index.to_string()).collect();
     let lowers = lowers.join(":");
     let options = format!(
-        "lowerdir={lowers},upperdir={OWN}/upper,workdir={OWN}/work,\
+        "lowerdir={lowers},upperdir=../upper,workdir=../work,\
          index=off,metacopy=off,redirect_dir=nofollow"
     );
     if options.len() > MAX_OPTIONS {
@@ -131,66 +130,10 @@ pub(crate) fn mount_overlay(
     check_overlay(&rootfs, &lowers)
 }
 
-fn mount_stage(container: &Directory) -> Result<OwnedFd, LauncherError> {
-    let name = container.path_of("stage");
-    let failed = |source| LauncherError::failed(Step::Mount, name.as_str(), source);
-    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
-    fsconfig_set_string(&context, "size", STAGE_BYTES).map_err(failed)?;
-    fsconfig_set_string(&context, "mode", "0700").map_err(failed)?;
-    fsconfig_create(&context).map_err(failed)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let stage = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)?;
-    move_mount(&stage, "", container, "stage", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(failed)?;
-    Ok(stage)
-}
-
-/// With the container's directory in the stage, the overlay's options are all short and constant.
-fn clone_container_directory(view: &PrivateView, stage: &OwnedFd) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, view.container.path(), source);
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(&view.container, "", flags).map_err(failed)?;
-    restrict_mount(&tree, false, false).map_err(failed)?;
-    place(&tree, stage, OWN).map_err(failed)
-}
-
-fn clone_layer(
-    view: &PrivateView,
-    layer: &LayerRecord,
-    stage: &OwnedFd,
-    index: usize,
-) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, layer.path.as_str(), source);
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let source = format!("{}/{MOUNT_POINT}", layer.key);
-    let tree = open_tree(&view.layers, source, flags).map_err(failed)?;
-    if !is_layer(&tree).map_err(failed)? {
-        return Err(LauncherError::refused(
-            Step::Mount,
-            layer.path.as_str(),
-            "its mount is not there",
-        ));
-    }
-    restrict_mount(&tree, true, false).map_err(failed)?;
-    place(&tree, stage, &index.to_string()).map_err(failed)
-}
-
-fn place(tree: &OwnedFd, stage: &OwnedFd, name: &str) -> Result<(), Errno> {
-    mkdirat(stage, name, Mode::from_raw_mode(0o700))?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(tree, "", stage, name, flags)
-}
-
 /// The overlay's root looks like its upper directory: it must look like the image's.
-fn prepare_upper(view: &PrivateView, stage: &OwnedFd) -> Result<(), LauncherError> {
+fn prepare_upper(view: &PrivateView, stage: &Directory) -> Result<(), LauncherError> {
     let failed = |source| LauncherError::failed(Step::Own, view.container.path_of("upper"), source);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = openat(stage, "0", flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&top).map_err(failed)?;
     let upper = view.container.open("upper")?;
