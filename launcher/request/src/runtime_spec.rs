@@ -118,20 +118,11 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
             // The network is the host's: workers talk to each other on the host's ports.
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
             "maskedPaths": [
-                "/proc/kcore",
-                "/proc/latency_stats",
-                "/proc/timer_list",
-                "/proc/timer_stats",
-                "/proc/sched_debug",
-                "/proc/scsi",
-                "/sys/firmware",
+                "/proc/kcore", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+                "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
             ],
             "readonlyPaths": [
-                "/proc/asound",
-                "/proc/bus",
-                "/proc/fs",
-                "/proc/irq",
-                "/proc/sys",
+                "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                 "/proc/sysrq-trigger",
             ],
         },
@@ -143,12 +134,12 @@ fn not_empty<T>(items: &[T]) -> Option<&[T]> {
 }
 
 /// The document without the keys whose value is `null`, which the specification's schema does not allow.
-fn without_nulls(document: Value) -> Value {
-    let Value::Object(fields) = document else {
-        return document;
-    };
-    let present = fields.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(present.map(|(key, value)| (key, without_nulls(value))).collect())
+fn without_nulls(mut document: Value) -> Value {
+    if let Some(fields) = document.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(|value| *value = without_nulls(value.take()));
+    }
+    document
 }
 
 /// The request's mount, with its source's clone in place of the source.
