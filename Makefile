@@ -62,8 +62,11 @@ install: build ## install below PREFIX for the group GROUP; the launcher reads C
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so'
 	install -m 0644 '$(JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar'
+	install -m 0755 conf/worker-profiler.sh '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh.new'
+	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh'
 	test -e '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' || { \
-	  sed 's/^\(storm.worker-launcher.group\)=.*/\1=$(GROUP)/' conf/worker-launcher.cfg.example \
+	  sed -e 's/^\(storm.worker-launcher.group\)=.*/\1=$(GROUP)/' \
+	    -e 's|^\(worker.profiler.script.path\)=.*|\1=$(PREFIX)/lib/storm-oci/worker-profiler.sh|' conf/worker-launcher.cfg.example \
 	    > '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' && chmod 0644 '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg'; }
 	install -o root -g '$(GROUP)' -m 6550 '$(LAUNCHER)' '$(DESTDIR)$(PREFIX)/bin/worker-launcher.new'
 	mv -f '$(DESTDIR)$(PREFIX)/bin/worker-launcher.new' '$(DESTDIR)$(PREFIX)/bin/worker-launcher'

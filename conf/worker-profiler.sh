@@ -35,10 +35,10 @@ java=$(readlink "/proc/$pid/exe") && [[ -x ${java%/*}/jcmd ]] && PATH=${java%/*}
 printf -v now '%(%Y%m%d%H%M%S)T' -1
 prefix=storm-recording-
 
-# Runs one of the JDK's tools.
+# Runs one of the JDK's tools, a small JVM: its memory counts in the container's.
 tool() {
   command -v "$1" >/dev/null || fail "the image has no $1: its JDK is a runtime only"
-  "$@" || fail "$1 ended with $?"
+  "$1" -J-Xmx64m -J-XX:+UseSerialGC "${@:2}" || fail "$1 ended with $?"
 }
 
 # The group is the supervisor's, which serves the files; the JVM gives it nothing.

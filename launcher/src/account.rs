@@ -79,7 +79,7 @@ fn look_up(name: &str) -> Result<Account, String> {
     let errno = |source: nix::errno::Errno| format!("name service failed: {source}");
     let user = User::from_name(name.as_str()).map_err(errno)?.ok_or("no such account")?;
     // Some name services ignore case; rules that go by name must not.
-    if user.name != name.as_str() && !without("account-spelling") {
+    if user.name != name.as_str() {
         return Err(format!("the name service spells it `{}`", user.name));
     }
     let c_name = CString::new(name.as_str()).map_err(|_| "not an account name")?;

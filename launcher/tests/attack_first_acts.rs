@@ -416,8 +416,7 @@ fn ghsa_mmx5_32m4_wxvx_ids_are_read_back_after_every_drop() {
                 "rmr" => &[USER.name, "rmr", top.to_str().unwrap()],
                 _ => &[USER.name, "signal", &pid, "9"],
             };
-            let mut command = Command::new(host.program());
-            command.args(arguments).env_clear().current_dir("/");
+            let mut command = host.command_of_root(arguments);
             // One that only `capset` takes away.
             before_exec::inheritable(&mut command, 0);
             before_exec::without_effect(&mut command, SUPERVISOR, call, argument, value);

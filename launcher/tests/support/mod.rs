@@ -188,8 +188,15 @@ impl Host {
         caller: TestAccount,
         arguments: &[A],
     ) -> Command {
+        let mut command = self.command_of_root(arguments);
+        command.uid(caller.uid).gid(caller.gid);
+        command
+    }
+
+    /// The same before the caller took on its ids, for what only root can prepare.
+    pub(crate) fn command_of_root<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(self.program());
-        command.args(arguments).uid(caller.uid).gid(caller.gid).env_clear().current_dir("/");
+        command.args(arguments).env_clear().current_dir("/");
         command.envs(std::env::var_os(SWITCHES).map(|names| (SWITCHES, names)));
         command
     }

@@ -60,6 +60,14 @@ impl Directory {
         }
     }
 
+    /// Gives a file another name, in the place of whatever file has it.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if from.contains('/') || to.contains('/') {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    }
+
     /// The names in the directory.
     pub(crate) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();

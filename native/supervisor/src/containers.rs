@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::unistd::{Uid, User};
 use storm_oci_request::{AccountName, HostPath, WorkerId};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::Settings;
-use crate::documents::{self, LaunchDocument, PrepareDocument, ProfileDocument, ReserveDocument};
+use crate::documents::{self, LaunchDocument, PrepareDocument, ReserveDocument};
 use crate::error::SupervisorError;
 use crate::events::EventQueue;
 use crate::hierarchy::Hierarchies;
@@ -214,20 +214,6 @@ impl Containers {
     /// cannot be read.
     pub fn system_free_memory_mb(&self) -> Result<u64, SupervisorError> {
         self.meter.free_mb()
-    }
-
-    /// Would run a profiling command in a worker's container; the launcher cannot. `true` all the
-    /// same, as Storm would ask again every few seconds.
-    ///
-    /// # Errors
-    ///
-    /// [`SupervisorError::Document`] when `profile_json` is not one.
-    pub fn profile(&self, profile_json: &str) -> Result<bool, SupervisorError> {
-        let document: ProfileDocument = documents::read("profile document", profile_json)?;
-        let worker = crate::text::shown(&document.worker_id);
-        let command = crate::text::shown(&document.command.join(" "));
-        warn!(target: "storm_oci.profile", "cannot profile worker {worker}: worker-launcher has no such verb yet; asked for `{command}`");
-        Ok(true)
     }
 
     /// Waits for the next event; `None` once closed.

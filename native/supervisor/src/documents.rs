@@ -82,7 +82,10 @@ pub(crate) struct ReserveDocument {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProfileDocument {
+    pub(crate) user: String,
     pub(crate) worker_id: String,
+    /// The artifacts directory.
+    pub(crate) target_dir: String,
     pub(crate) command: Vec<String>,
 }
 

@@ -23,6 +23,7 @@ mod metering;
 mod mounts;
 mod phases;
 mod process;
+mod profile;
 mod records;
 mod request;
 mod reservation;

@@ -234,10 +234,65 @@ fn memory_figures_of_this_host() {
 }
 
 #[test]
-fn profiling_is_answered_once() {
+fn profiling_hands_the_launcher_storms_line() {
     let node = Node::new();
-    let request = r#"{"user":"u","workerId":"w","command":["jstack"],"environment":{"K":"v"}}"#;
-    assert!(node.prepare().containers.profile(request).unwrap());
+    let init = Init::start();
+    write_record(&node, init.identity());
+    let supervisor = node.prepare();
+    let artifacts = node.text(&format!("local/workers/{WORKER}/artifacts"));
+    let file = format!("{artifacts}/profile.sh");
+    let profile = || {
+        let command = ["", "17", "jstack", &artifacts];
+        let request = json!({
+            "user": "stormtest", "workerId": WORKER, "targetDir": artifacts,
+            "command": command, "environment": {"K": "v"},
+        });
+        supervisor.containers.profile(&request.to_string()).unwrap()
+    };
+    assert!(profile());
+    let pid = init.0.id().to_string();
+    let calls = node.calls("profile-oci-container");
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].arguments, ["stormtest", "profile-oci-container", &pid, &file]);
+    assert_eq!(calls[0].environment, "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!(" 17 jstack {artifacts}"));
+    assert_eq!(node.mode(&format!("local/workers/{WORKER}/artifacts/profile.sh")), 0o644);
+    // Whatever the user made of it is replaced, and nothing behind it is touched.
+    let secret = node.path("secret");
+    fs::write(&secret, "kept").unwrap();
+    for name in ["profile.sh", "profile.sh.new"] {
+        let planted = node.path(&format!("local/workers/{WORKER}/artifacts/{name}"));
+        let _none = fs::remove_file(&planted);
+        std::os::unix::fs::symlink(&secret, planted).unwrap();
+    }
+    assert!(profile());
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file());
+    // What would fail again is dealt with; what may pass is tried again.
+    for (code, answer) in [("57", true), ("24", true), ("1", true), ("56", false), ("0", true)] {
+        node.answer("profile-oci-container", "code", code);
+        assert_eq!(profile(), answer, "{code}");
+    }
+}
+
+#[test]
+fn profiling_what_does_not_run_is_answered_once() {
+    let node = Node::new();
+    let supervisor = node.prepare();
+    write_record(&node, node::GONE);
+    for (user, worker, target) in [
+        ("stormtest", WORKER, "/tmp"),
+        ("stormtest", "x", "/tmp"),
+        ("-u", WORKER, "/tmp"),
+        ("stormtest", WORKER, "not/absolute"),
+    ] {
+        let request = json!({
+            "user": user, "workerId": worker, "targetDir": target, "command": ["", "1", "kill"],
+        });
+        assert!(supervisor.containers.profile(&request.to_string()).unwrap());
+    }
+    assert!(node.calls("profile-oci-container").is_empty());
+    assert!(supervisor.containers.profile("{}").is_err());
 }
 
 #[test]

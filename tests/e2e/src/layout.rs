@@ -71,6 +71,12 @@ impl Layout {
         self.scratch("prefix/bin/worker-launcher")
     }
 
+    /// The installed profiler script.
+    #[must_use]
+    pub fn profiler(&self) -> PathBuf {
+        self.prefix().join("lib/storm-oci/worker-profiler.sh")
+    }
+
     /// The launcher's configuration.
     #[must_use]
     pub fn launcher_conf(&self) -> PathBuf {

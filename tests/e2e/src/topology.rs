@@ -98,6 +98,15 @@ pub fn submit(
     operate(layout, account, "submit", &arguments)
 }
 
+/// Asks Nimbus for stacks, a heap dump and a flight recording of a topology's only worker.
+///
+/// # Errors
+///
+/// [`E2eError::Ended`] when Nimbus refuses.
+pub fn profile(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eError> {
+    operate(layout, account, "profile", &[name.to_owned()])
+}
+
 /// Kills topologies, and waits until the supervisor has cleaned up after them.
 ///
 /// # Errors

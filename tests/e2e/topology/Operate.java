@@ -1,24 +1,32 @@
 /*
  * Licensed under the Apache License, Version 2.0: see LICENSE at the root of this repository.
  */
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.storm.Config;
 import org.apache.storm.StormSubmitter;
+import org.apache.storm.generated.ExecutorSummary;
 import org.apache.storm.generated.KillOptions;
+import org.apache.storm.generated.NodeInfo;
+import org.apache.storm.generated.ProfileAction;
+import org.apache.storm.generated.ProfileRequest;
 import org.apache.storm.utils.NimbusClient;
 import org.apache.storm.utils.Utils;
 
 /**
- * Submits and kills any number of word counts in one JVM, whose start is most of such a command's
+ * Submits, profiles and kills any number of word counts in one JVM, whose start is most of such a command's
  * time.
  *
  * <pre>
  * Operate submit NAME=IMAGE...
+ * Operate profile NAME...
  * Operate kill NAME...
  * </pre>
  */
 public final class Operate {
     private static final long LOOK_MILLIS = 50;
+    private static final long RECORD_MILLIS = 15_000;
 
     private Operate() {
     }
@@ -29,6 +37,8 @@ public final class Operate {
             if (args[0].equals("submit")) {
                 int equals = args[i].indexOf('=');
                 submit(args[i].substring(0, equals), args[i].substring(equals + 1));
+            } else if (args[0].equals("profile")) {
+                profile(args[i]);
             } else {
                 kill(args[i]);
             }
@@ -43,6 +53,23 @@ public final class Operate {
             conf.put(Config.TOPOLOGY_OCI_IMAGE, image);
         }
         StormSubmitter.submitTopology(name, conf, WordCount.topology());
+    }
+
+    /** Asks for stacks, a heap dump and a flight recording of the topology's only worker, as Storm's UI does. */
+    private static void profile(String name) throws Exception {
+        try (NimbusClient nimbus = NimbusClient.Builder.withConf(Utils.readStormConfig()).build()) {
+            String id = nimbus.getClient().getTopologySummaries().stream()
+                .filter(known -> known.get_name().equals(name)).findFirst().orElseThrow().get_id();
+            ExecutorSummary executor = nimbus.getClient().getTopologyInfo(id).get_executors().get(0);
+            NodeInfo worker = new NodeInfo(executor.get_host(), Set.of((long) executor.get_port()));
+            for (ProfileAction action : List.of(ProfileAction.JPROFILE_STOP, ProfileAction.JSTACK_DUMP,
+                ProfileAction.JMAP_DUMP)) {
+                ProfileRequest request = new ProfileRequest(worker, action);
+                // For a recording: when it stops. It starts at once.
+                request.set_time_stamp(System.currentTimeMillis() + RECORD_MILLIS);
+                nimbus.getClient().setWorkerProfiler(id, request);
+            }
+        }
     }
 
     /** Returns when Nimbus has taken the topology's workers away from the supervisors. */

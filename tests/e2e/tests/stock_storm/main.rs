@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod containment;
+mod profiling;
 mod verdicts;
 
 use std::process::ExitCode;
@@ -98,10 +99,15 @@ fn checks(
         containment::layers_are_shared(testbed, &one, &two),
     );
 
+    // Storm's rounds take their time: the files are looked for later.
+    topology::profile(&layout, &user, ONE)?;
+
     for image in &bad.all {
         let outcome = said(&layout, 0, &image.said).and_then(|_| unharmed(testbed, supervisor));
         verdicts.check(&format!("{}_costs_one_worker", image.name.replace('-', "_")), outcome);
     }
+    verdicts
+        .check("a_worker_is_profiled_in_its_container", profiling::made(testbed, &one, &report));
     verdicts.check("a_repaired_layer_is_fetched_again", repaired(testbed, bad));
     let discarded = ["discarded 1 local layer", TRUNCATED].map(str::to_owned);
     verdicts.check("only_the_refused_layer_is_discarded", said(&layout, 0, &discarded).map(|_| ()));
@@ -121,11 +127,15 @@ fn checks(
     Ok(())
 }
 
-/// The launcher takes the example as it is, with the group that was named to `make install`.
+/// The launcher takes the example as it is, with the group that was named to `make install` and
+/// the profiler that it installed.
 fn example_loads(testbed: &Testbed) -> Result<(), E2eError> {
     let group = format!("storm.worker-launcher.group={}", testbed.daemon.name);
     let found = testbed.example_config.lines().any(|line| line == group);
-    holds("the example has the group filled in", found, &testbed.example_config)
+    holds("the example has the group filled in", found, &testbed.example_config)?;
+    let profiler = format!("worker.profiler.script.path={}", testbed.layout.profiler().display());
+    let found = testbed.example_config.lines().any(|line| line == profiler);
+    holds("the example has the profiler filled in", found, &testbed.example_config)
 }
 
 fn pid(testbed: &mut Testbed) -> Result<Option<u32>, E2eError> {

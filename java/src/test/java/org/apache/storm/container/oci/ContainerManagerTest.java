@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.apache.storm.Config;
 import org.apache.storm.DaemonConfig;
+import org.apache.storm.utils.ConfigUtils;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -175,6 +176,21 @@ class ContainerManagerTest {
                 assertTrue(manager.areAllProcessesDead(StormNode.USER, id), id);
             }
         }
+    }
+
+    @Test
+    void profilingHandsTheLauncherStormsLine() throws Exception {
+        NativeRuncLibContainerManager manager = prepared();
+        StormNode.Worker worker = node.worker();
+        node.launcher.record(worker.id, ConfigUtils.workerRoot(node.conf));
+        String artifacts = ConfigUtils.workerArtifactsRoot(node.conf, StormNode.TOPOLOGY, StormNode.PORT);
+        List<String> command = List.of("", "17", "jstack", artifacts);
+        assertTrue(manager.runProfilingCommand(StormNode.USER, worker.id, command, Map.of("K", "v"), "prefix",
+            new File(artifacts)));
+        assertEquals(" 17 jstack " + artifacts, Files.readString(Path.of(artifacts, "profile.sh")));
+        long pid = ProcessHandle.current().pid();
+        String call = StormNode.USER + " profile-oci-container " + pid + " " + artifacts + "/profile.sh";
+        assertEquals(call, node.launcher.calls().get(node.launcher.calls().size() - 1));
     }
 
     @Test

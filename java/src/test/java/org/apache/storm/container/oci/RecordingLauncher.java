@@ -14,14 +14,18 @@ import java.util.List;
 final class RecordingLauncher {
     static final String REFUSAL = "cannot launch: this launcher only takes notes";
 
+    /** Field 22 of {@code /proc/self/stat}, counted behind the program's name. */
+    private static final int START_TIME = 19;
+
     final Path path;
     private final Path calls;
+    private final Path records;
 
     RecordingLauncher(Path directory) throws IOException {
         path = directory.resolve("worker-launcher");
         calls = directory.resolve("launcher-calls");
         Files.createFile(calls);
-        Files.createDirectories(directory.resolve("run-root/records"));
+        records = Files.createDirectories(directory.resolve("run-root/records"));
         Files.writeString(path, String.join("\n",
             "#!/bin/bash",
             "echo \"$@\" >> " + calls,
@@ -42,6 +46,19 @@ final class RecordingLauncher {
             "exit 0",
             ""));
         Files.setPosixFilePermissions(path, PosixFilePermissions.fromString("rwxr-xr-x"));
+    }
+
+    /** Leaves the record of a worker's container, whose first process is this JVM. */
+    void record(String worker, String workerRoot) throws IOException {
+        String stat = Files.readString(Path.of("/proc/self/stat"));
+        String start = stat.substring(stat.lastIndexOf(')') + 2).split(" ")[START_TIME];
+        Files.writeString(records.resolve("6700-" + worker + ".json"), String.join("",
+            "{\"version\":1,\"containerId\":\"6700-" + worker + "\",\"state\":\"started\",",
+            "\"caller\":{\"uid\":" + Files.getAttribute(path, "unix:uid") + ",\"gid\":0},",
+            "\"workerRoot\":\"" + workerRoot + "\",\"user\":\"stormtest\",\"uid\":1001,\"gid\":1001,",
+            "\"cgroup\":\"/storm/6700-" + worker + "\",\"layers\":[],\"monitor\":null,",
+            "\"init\":{\"pid\":" + ProcessHandle.current().pid() + ",\"startTime\":" + start + "},",
+            "\"launchedMillis\":1,\"phases\":[]}"));
     }
 
     /** Answers the calls so far, one line each, arguments separated by blanks. */
