@@ -99,7 +99,7 @@ fn cve_2019_11328_a_containers_files_exchanged_while_it_is_launched_signalled_an
         user_exchanges(&worker, &victim, &steered);
         supervisor_exchanges(&host, &worker, &requests);
         // Some launches must get past the request, to where the rest is exchanged.
-        if turns.fetch_add(1, Ordering::Relaxed) % 8 == 0 {
+        if turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(8) {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
