@@ -100,6 +100,23 @@ pub(crate) fn no_new_privs(command: &mut Command) {
     }
 }
 
+/// Becomes `account` and lets this thread trace the program. Asked for by root, before, or no
+/// setuid program would be root.
+pub(crate) fn traced(command: &mut Command, account: super::TestAccount) {
+    command.uid(0).gid(0);
+    // SAFETY: system calls that are allowed between fork and execve.
+    unsafe {
+        command.pre_exec(move || {
+            let nothing = std::ptr::null_mut::<libc::c_void>();
+            let asked = libc::ptrace(libc::PTRACE_TRACEME, 0, nothing, nothing);
+            check(i32::from(asked == 0) - 1)?;
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(account.gid, account.gid, account.gid))?;
+            check(libc::setresuid(account.uid, account.uid, account.uid))
+        });
+    }
+}
+
 /// Replaces the child by `program` with an empty argument vector: the kernel then gives it one
 /// empty argument, older ones none.
 pub(crate) fn without_arguments(command: &mut Command, program: std::ffi::CString) {

@@ -20,6 +20,7 @@ pub(crate) mod outcome;
 pub(crate) mod profiler;
 pub(crate) mod race;
 pub(crate) mod root;
+pub(crate) mod trace;
 pub(crate) mod tree;
 
 use std::fs;
