@@ -57,8 +57,8 @@ fn ladder<T>(
 /// `openat2(2)`, `RESOLVE_NO_MAGICLINKS`
 pub(crate) fn open_path(path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve =
-        if without("magic-links") { ResolveFlags::empty() } else { ResolveFlags::NO_MAGICLINKS };
+    let mut resolve = ResolveFlags::empty();
+    resolve.set(ResolveFlags::NO_MAGICLINKS, !without("magic-links"));
     ladder(
         "openat2",
         || openat2(CWD, path, flags, Mode::empty(), resolve),
@@ -75,7 +75,8 @@ pub(crate) fn open_path(path: &str) -> Result<OwnedFd, Errno> {
 /// rule out that it was led astray meanwhile.
 pub(crate) fn open_in_root(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut resolve = ResolveFlags::NO_MAGICLINKS;
+    resolve.set(ResolveFlags::IN_ROOT, !without("image-root"));
     let new = || {
         for _ in 1..ATTEMPTS {
             match openat2(root, path, flags, Mode::empty(), resolve) {
@@ -200,7 +201,9 @@ pub(crate) fn clone_mounts(
         if without("mount-setattr") {
             return Err(Errno::NOSYS);
         }
-        restrict_mount(&tree, read_only, true)?;
+        if !without("bind-restricted") {
+            restrict_mount(&tree, read_only, true)?;
+        }
         put(&tree, &place)
     };
     let old = || {

@@ -13,6 +13,7 @@ use crate::binds::SourceKind;
 use crate::error::{LauncherError, Step};
 use crate::kernel::open_in_root;
 use crate::proc_fd;
+use crate::switches::without;
 
 /// What the launcher has runc mount: an image that has anything but a directory there is refused.
 const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
@@ -31,6 +32,7 @@ pub(crate) fn prepare(
     for name in KERNEL_DIRECTORIES {
         match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+            Ok(_) if without("image-kernel-directories") => {}
             Ok(_) => return Err(refused(&format!("/{name}"), "it is no directory")),
             Err(Errno::NOENT) => make(root, name, SourceKind::Directory)
                 .map_err(|source| failed(&format!("/{name}"), source))?,
@@ -112,7 +114,8 @@ impl Image<'_> {
         let place = proc_fd::path_of(&entry).map_err(|source| failed(walked, source))?;
         let inside = place.strip_prefix(&self.path).unwrap_or_default();
         let first = inside.trim_start_matches('/').split('/').next();
-        if first.is_some_and(|first| KERNEL_DIRECTORIES.contains(&first)) {
+        let of_kernel = first.is_some_and(|first| KERNEL_DIRECTORIES.contains(&first));
+        if of_kernel && !without("image-kernel-links") {
             return Err(refused(walked, &format!("it leads to `{inside}`")));
         }
         let stat = fstat(&entry).map_err(|source| failed(walked, source))?;

@@ -18,6 +18,7 @@ use crate::error::{LauncherError, Step};
 use crate::kernel;
 use crate::layers::{MOUNT_POINT, is_mounted};
 use crate::run_root::RunRoot;
+use crate::switches::without;
 use crate::sys_file::read_at_most;
 use crate::sys_mount::unshare_mounts;
 
@@ -38,6 +39,9 @@ pub(crate) struct HostNamespace(OwnedFd);
 pub(crate) fn enter_private_namespace() -> Result<(), LauncherError> {
     let failed = |source| LauncherError::failed(Step::Mount, NAMESPACE, source);
     unshare_mounts().map_err(failed)?;
+    if without("private-mounts") {
+        return Ok(());
+    }
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(failed)
 }
 
@@ -123,7 +127,8 @@ pub(crate) fn mount_overlay(
     }
     let options = CString::new(options).map_err(|_| failed(Errno::INVAL))?;
     fchdir(&stage).map_err(failed)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::NOSUID | MountFlags::NODEV, !without("overlay-nosuid-nodev"));
     let mounted = mount("overlay", &rootfs, "overlay", flags, Some(options.as_c_str()));
     chdir("/").map_err(failed)?;
     mounted.map_err(failed)?;

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -17,8 +17,7 @@ use super::SUPERVISOR;
 pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
     super::before_exec::traced(&mut command, SUPERVISOR);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    let child = command.spawn().expect("start the program");
-    let first = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let first = start(command);
     let mut code = None;
     // Children and tracees of this thread, whatever other tests have started.
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
@@ -35,13 +34,11 @@ pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
                 look(pid);
                 (pid, None)
             }
-            Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
-                if event == Event::PTRACE_EVENT_EXEC as i32 {
-                    ptrace::detach(pid, None).unwrap();
-                    continue;
-                }
-                (pid, None)
+            Ok(WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_EXEC)) => {
+                ptrace::detach(pid, None).unwrap();
+                continue;
             }
+            Ok(WaitStatus::PtraceEvent(pid, ..)) => (pid, None),
             // The first stop, after the kernel has replaced the program.
             Ok(WaitStatus::Stopped(pid, _)) if pid == first && !started => {
                 started = true;
@@ -64,4 +61,10 @@ pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
         // It may have been killed meanwhile.
         let _gone = ptrace::syscall(pid, signal);
     }
+}
+
+#[expect(clippy::zombie_processes, reason = "the tracer waits for all there is to wait for")]
+fn start(mut command: Command) -> Pid {
+    let child = command.spawn().expect("start the program");
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
