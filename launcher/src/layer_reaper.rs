@@ -10,7 +10,8 @@ use storm_oci_request::LayerKey;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
-use crate::layers::{LayersLock, MOUNT_POINT, is_mounted};
+use crate::layers::{MOUNT_POINT, is_mounted, lock_layers};
+use crate::run_root::lock_file;
 use crate::switches::without;
 
 /// Unmounts until at most `keep` layers are left, or only such that are in use.
@@ -23,7 +24,8 @@ pub(crate) fn reap(host: &Host, keep: u32) -> Result<(), LauncherError> {
     if keys(directory)?.len() <= keep {
         return Ok(());
     }
-    let _held = LayersLock::take(directory, FlockOperation::LockExclusive)?;
+    let held = lock_file(directory)?;
+    lock_layers(&held, FlockOperation::LockExclusive)?;
     // All is read after the lock was had: whoever had it before may have changed it.
     let mut left = keys(directory)?;
     left.sort_by_cached_key(|key| last_use(directory, key));
@@ -43,7 +45,8 @@ pub(crate) fn reap(host: &Host, keep: u32) -> Result<(), LauncherError> {
 /// Removes the directories that launches left which were killed before they mounted anything.
 pub(crate) fn remove_unmounted(host: &Host) -> Result<(), LauncherError> {
     let directory = &host.run_root.layers;
-    let _held = LayersLock::take(directory, FlockOperation::LockExclusive)?;
+    let held = lock_file(directory)?;
+    lock_layers(&held, FlockOperation::LockExclusive)?;
     for key in keys(directory)? {
         if !is_mounted(directory, &key)? {
             remove(directory, &key)?;

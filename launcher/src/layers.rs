@@ -90,12 +90,10 @@ fn open_directory(
     user: &Identity,
 ) -> Result<OwnedFd, LauncherError> {
     let failed = failed(layer);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = if parent.is_empty() { "/" } else { parent };
-    let directory = open_path(parent).map_err(&failed)?;
+    let directory = open_path(if parent.is_empty() { "/" } else { parent }).map_err(&failed)?;
     let mut stat = fstat(&directory).map_err(&failed)?;
-    check_owner(layer, "its directory is", &stat, caller)?;
-    let mut above = openat(&directory, "..", flags, Mode::empty()).map_err(&failed)?;
+    check_owner(layer, "its directory", &stat, caller)?;
+    let mut above = up(&directory).map_err(&failed)?;
     loop {
         let below = std::mem::replace(&mut stat, fstat(&above).map_err(&failed)?);
         if (below.st_dev, below.st_ino) == (stat.st_dev, stat.st_ino) {
@@ -103,15 +101,18 @@ fn open_directory(
         }
         // In a sticky directory nobody renames what is another's.
         let shared = stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0;
-        if (stat.st_uid == user.uid || shared) && !without("layer-directories-above") {
-            let problem = format!(
-                "a directory above it is {}; must not be the user's nor writable by group or others",
-                owner_and_mode(&stat)
-            );
-            return Err(refused(layer, problem));
-        }
-        above = openat(&above, "..", flags, Mode::empty()).map_err(&failed)?;
+        let safe = stat.st_uid != user.uid && !shared || without("layer-directories-above");
+        must(layer, safe, || {
+            let found = told("a directory above it", &stat);
+            format!("{found}; must not be the user's nor writable by group or others")
+        })?;
+        above = up(&above).map_err(&failed)?;
     }
+}
+
+fn up(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(directory, "..", flags, Mode::empty())
 }
 
 fn open_layer(
@@ -127,22 +128,16 @@ fn open_layer(
     let fd = openat(directory, name, flags, Mode::empty()).map_err(failed(path))?;
     let stat = fstat(&fd).map_err(failed(path))?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !regular && !without("layer-regular") {
-        return Err(refused(path, "not a regular file"));
-    }
-    if stat.st_nlink != 1 && !without("layer-one-link") {
-        return Err(refused(path, format!("{} links, must be one", stat.st_nlink)));
-    }
-    check_owner(path, "it is", &stat, caller)?;
-    if let Some(allowed) = &config.layer_dirs
-        && !without("layer-dirs")
-    {
+    must(path, regular || without("layer-regular"), || "not a regular file".to_owned())?;
+    let links = stat.st_nlink;
+    must(path, links == 1 || without("layer-one-link"), || format!("{links} links, must be one"))?;
+    check_owner(path, "it", &stat, caller)?;
+    if let Some(allowed) = &config.layer_dirs {
         let real = proc_fd::path_of(&fd).map_err(failed(path))?;
         let inside = |real: HostPath| allowed.iter().any(|directory| real.starts_with(directory));
-        if !HostPath::parse(&real).is_ok_and(inside) {
-            let problem = format!("it is `{real}`, below none of worker.launcher.oci.layer-dirs");
-            return Err(refused(path, problem));
-        }
+        must(path, HostPath::parse(&real).is_ok_and(inside) || without("layer-dirs"), || {
+            format!("it is `{real}`, below none of worker.launcher.oci.layer-dirs")
+        })?;
     }
     let record = LayerRecord { key: key_of(&stat), path: path.clone(), mounted: false };
     Ok(LayerFile { fd, kind: layer.media_type, record })
@@ -156,22 +151,25 @@ fn check_owner(
 ) -> Result<(), LauncherError> {
     let owner = stat.st_uid == 0 || stat.st_uid == caller.uid || without("layer-owner");
     let mode = stat.st_mode & 0o022 == 0 || without("layer-mode");
-    if owner && mode {
-        return Ok(());
-    }
-    let found = owner_and_mode(stat);
-    let problem = format!(
-        "{what} {found}; must be the supervisor's or root's and writable by its owner only"
-    );
-    Err(refused(layer, problem))
+    must(layer, owner && mode, || {
+        format!(
+            "{}; must be the supervisor's or root's, and only theirs to write",
+            told(what, stat)
+        )
+    })
 }
 
-fn owner_and_mode(stat: &Stat) -> String {
-    format!("owned by uid {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
+fn told(what: &str, stat: &Stat) -> String {
+    format!("{what} is owned by uid {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
 }
 
-fn refused(path: &HostPath, problem: impl Into<String>) -> LauncherError {
-    LauncherError::refused(Step::CheckLayer, path.as_str(), problem)
+fn must(
+    layer: &HostPath,
+    holds: bool,
+    problem: impl FnOnce() -> String,
+) -> Result<(), LauncherError> {
+    let refused = || LauncherError::refused(Step::CheckLayer, layer.as_str(), problem());
+    if holds { Ok(()) } else { Err(refused()) }
 }
 
 fn failed(path: &HostPath) -> impl Fn(Errno) -> LauncherError {
@@ -188,28 +186,13 @@ fn key_of(stat: &Stat) -> LayerKey {
     })
 }
 
-/// Keeps the reaper from layers until it is dropped.
-#[derive(Debug)]
-pub(crate) struct LayersLock(OwnedFd);
-
-impl LayersLock {
-    /// Takes the lock.
-    pub(crate) fn take(
-        directory: &Directory,
-        operation: FlockOperation,
-    ) -> Result<Self, LauncherError> {
-        let own = Self(lock_file(directory)?);
-        own.change(operation)?;
-        Ok(own)
-    }
-
-    fn change(&self, operation: FlockOperation) -> Result<(), LauncherError> {
-        lock(&self.0, operation)
-            .map_err(|source| LauncherError::failed(Step::Lock, "layers", source))
-    }
+/// Takes the lock of all layers, or changes how it is held.
+pub(crate) fn lock_layers(held: &OwnedFd, operation: FlockOperation) -> Result<(), LauncherError> {
+    lock(held, operation).map_err(|source| LauncherError::failed(Step::Lock, "layers", source))
 }
 
-/// Mounts the layers that are not mounted yet, and says so in their records.
+/// Mounts the layers that are not mounted yet, and says so in their records. Returns their lock,
+/// which keeps the reaper from them until it is dropped.
 ///
 /// # Errors
 ///
@@ -217,15 +200,16 @@ impl LayersLock {
 pub(crate) fn mount_all(
     run_root: &RunRoot,
     layers: &mut [LayerFile],
-) -> Result<LayersLock, LauncherError> {
+) -> Result<OwnedFd, LauncherError> {
     let directory = &run_root.layers;
-    let held = LayersLock::take(directory, FlockOperation::LockShared)?;
+    let held = lock_file(directory)?;
+    lock_layers(&held, FlockOperation::LockShared)?;
     let mut exclusive = false;
     for layer in layers {
         let key = &layer.record.key;
         let mut mounted = is_mounted(directory, key)?;
         if !mounted && !exclusive {
-            held.change(FlockOperation::LockExclusive)?;
+            lock_layers(&held, FlockOperation::LockExclusive)?;
             exclusive = true;
             // Whoever had the lock meanwhile may have mounted it.
             mounted = is_mounted(directory, key)? && !without("layer-look-again");
@@ -237,7 +221,7 @@ pub(crate) fn mount_all(
         touch(directory, &layer.record)?;
     }
     if exclusive {
-        held.change(FlockOperation::LockShared)?;
+        lock_layers(&held, FlockOperation::LockShared)?;
     }
     Ok(held)
 }
@@ -272,7 +256,6 @@ pub(crate) fn touch(directory: &Directory, layer: &LayerRecord) -> Result<(), La
 
 fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> {
     take_over(layer)?;
-    check_header(layer)?;
     let key = layer.record.key.as_str();
     let parent = directory.ensure(key, 0o700, 0)?;
     let place = parent.ensure(MOUNT_POINT, 0o700, 0)?;
@@ -283,41 +266,30 @@ fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> 
     })
 }
 
-/// Makes the file root's and read-only, and makes sure that nobody still has it open for writing.
+/// Makes the file root's and read-only, makes sure that nobody still has it open for writing and
+/// that it is still what it was, and checks its superblock.
 fn take_over(layer: &LayerFile) -> Result<(), LauncherError> {
-    let path = &layer.record.path;
-    let stat = fstat(&layer.fd).map_err(failed(path))?;
+    let (path, file) = (&layer.record.path, &layer.fd);
     // A file of root's keeps its mode: making it readable could tell what the caller may read
     // only through a group.
-    if stat.st_uid != 0 && !without("layer-take-over") {
-        fchown(&layer.fd, Some(Uid::ROOT), Some(Gid::ROOT)).map_err(failed(path))?;
-        fchmod(&layer.fd, Mode::from_raw_mode(0o444)).map_err(failed(path))?;
+    if fstat(file).map_err(failed(path))?.st_uid != 0 && !without("layer-take-over") {
+        fchown(file, Some(Uid::ROOT), Some(Gid::ROOT)).map_err(failed(path))?;
+        fchmod(file, Mode::from_raw_mode(0o444)).map_err(failed(path))?;
     }
-    match prove_no_writer(&layer.fd) {
-        Err(Errno::AGAIN) if !without("layer-lease") => {
-            return Err(refused(path, "somebody has it open for writing, must be nobody"));
-        }
-        Ok(()) | Err(Errno::AGAIN) => {}
-        Err(source) => return Err(failed(path)(source)),
-    }
+    let alone = match prove_no_writer(file) {
+        Err(Errno::AGAIN) => without("layer-lease"),
+        outcome => outcome.map(|()| true).map_err(failed(path))?,
+    };
+    must(path, alone, || "somebody has it open for writing, must be nobody".to_owned())?;
     // The key was made before the file was ours.
-    let stat = fstat(&layer.fd).map_err(failed(path))?;
-    if key_of(&stat) != layer.record.key && !without("layer-unchanged") {
-        return Err(refused(path, "it changed while it was checked"));
-    }
-    Ok(())
-}
-
-fn check_header(layer: &LayerFile) -> Result<(), LauncherError> {
-    let path = &layer.record.path;
+    let stat = fstat(file).map_err(failed(path))?;
+    let same = key_of(&stat) == layer.record.key || without("layer-unchanged");
+    must(path, same, || "it changed while it was checked".to_owned())?;
     let mut start = [0; SUPERBLOCK_BYTES];
-    let count = pread(&layer.fd, &mut start, 0).map_err(failed(path))?;
-    let stat = fstat(&layer.fd).map_err(failed(path))?;
+    let count = pread(file, &mut start, 0).map_err(failed(path))?;
     let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-    match check_superblock(layer.kind, start.get(..count).unwrap_or_default(), bytes) {
-        Err(problem) if !without("layer-header") => Err(refused(path, problem)),
-        _ => Ok(()),
-    }
+    let checked = check_superblock(layer.kind, start.get(..count).unwrap_or_default(), bytes);
+    must(path, checked.is_ok() || without("layer-header"), || checked.err().unwrap_or_default())
 }
 
 fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {

@@ -114,6 +114,7 @@ fn an_erofs_layer_needs_no_loop_device_where_the_kernel_can_do_without() {
     let file_backed = kernel >= (6, 12) && !without("erofs-file");
     assert_eq!(loops(&image.layers()[1..]), usize::from(!file_backed));
     worker.kill(&host);
+    worker.exit_record(&host);
     worker.reap(&host, 0).expect_success();
     assert!(mounts(&host).is_empty(), "{:?}", mounts(&host));
     eventually("the loop devices are gone", || loops(image.layers()) == 0);
@@ -167,6 +168,7 @@ fn launches_at_the_same_time_mount_each_layer_once() {
         assert_eq!(records.iter().filter(|(_, mounted)| *mounted).count(), 6);
         for worker in &workers {
             worker.kill(&host);
+            worker.exit_record(&host);
             worker.reap(&host, 0).expect_success();
         }
         assert!(layer_mounts(&host).is_empty());
@@ -232,6 +234,7 @@ fn the_reaper_spares_what_a_running_container_names() {
             shared += usize::from(keys.iter().any(|(_, mounted)| *mounted));
             assert_eq!(worker.stdout(), "here\n.\n");
             worker.kill(&host);
+            worker.exit_record(&host);
             worker.reap(&host, 100).expect_success();
         }
         drop(stopped);
@@ -254,6 +257,7 @@ fn more_than_200_layers_at_once_are_given_back() {
     assert_eq!((layer_mounts(&host).len(), devices()), (222, 222));
     for worker in &workers {
         worker.kill(&host);
+        worker.exit_record(&host);
         worker.reap(&host, 200).expect_success();
     }
     assert_eq!(layer_mounts(&host).len(), 200);
@@ -298,6 +302,7 @@ fn what_a_container_used_until_just_now_was_used_last() {
     }
     for worker in [new, old] {
         worker.kill(&host);
+        worker.exit_record(&host);
         worker.reap(&host, 2).expect_success();
     }
     new.reap(&host, 1).expect_success();

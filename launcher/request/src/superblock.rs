@@ -12,7 +12,7 @@
 use crate::request::LayerMediaType;
 
 /// How many bytes of a layer's start [`check_superblock`] looks at.
-pub const SUPERBLOCK_BYTES: usize = EROFS_OFFSET + 128;
+pub const SUPERBLOCK_BYTES: usize = EROFS_OFFSET + EROFS_BYTES;
 
 /// Checks a layer's first [`SUPERBLOCK_BYTES`] bytes, or all of a smaller file, against the kind
 /// of file system the request names and the size of the file.
@@ -21,168 +21,130 @@ pub const SUPERBLOCK_BYTES: usize = EROFS_OFFSET + 128;
 ///
 /// The problem in words, what was found and what is allowed.
 pub fn check_superblock(kind: LayerMediaType, start: &[u8], file_bytes: u64) -> Result<(), String> {
-    let (offset, length, check): (_, _, Check) = match kind {
-        LayerMediaType::Squashfs => (0, SQUASHFS_BYTES, check_squashfs),
-        LayerMediaType::Erofs => (EROFS_OFFSET, SUPERBLOCK_BYTES - EROFS_OFFSET, check_erofs),
+    let (offset, length) = match kind {
+        LayerMediaType::Squashfs => (0, SQUASHFS_BYTES),
+        LayerMediaType::Erofs => (EROFS_OFFSET, EROFS_BYTES),
     };
     let header = start.get(offset..).and_then(|rest| rest.get(..length));
-    check(&Header(header.ok_or("shorter than a superblock")?), file_bytes)
+    let header = header.ok_or("shorter than a superblock")?;
+    // Little-endian numbers at fixed offsets.
+    let field = |offset: usize, bytes: usize| {
+        let field = header.iter().skip(offset).take(bytes).rev();
+        field.fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    match kind {
+        LayerMediaType::Squashfs => check_squashfs(field, file_bytes),
+        LayerMediaType::Erofs => check_erofs(field, file_bytes),
+    }
 }
 
-type Check = fn(&Header<'_>, u64) -> Result<(), String>;
+fn must(holds: bool, problem: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(problem.into()) }
+}
+
+fn must_fit(used: u64, file_bytes: u64) -> Result<(), String> {
+    let problem = format!("truncated: the file system has {used} bytes, the file {file_bytes}");
+    must(used <= file_bytes, problem)
+}
 
 const SQUASHFS_BYTES: usize = 96;
-const SQUASHFS_MAGIC: u32 = 0x7371_7368;
-const SQUASHFS_VERSION: (u16, u16) = (4, 0);
-const SQUASHFS_BLOCKS: std::ops::RangeInclusive<u32> = 4 << 10..=1 << 20;
+const SQUASHFS_MAGIC: u64 = 0x7371_7368;
+const SQUASHFS_BLOCKS: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
 /// gzip, lzo, xz, lz4 and zstd; lzma is no format of this version.
-const SQUASHFS_COMPRESSORS: [u16; 5] = [1, 3, 4, 5, 6];
+const SQUASHFS_COMPRESSORS: [u64; 5] = [1, 3, 4, 5, 6];
 /// What an absent table has instead of an offset.
 const ABSENT: u64 = u64::MAX;
 /// The size of a metadata block when unpacked.
 const METADATA_BYTES: u64 = 8192;
 
-fn check_squashfs(header: &Header<'_>, file_bytes: u64) -> Result<(), String> {
-    if header.u32(0) != SQUASHFS_MAGIC {
-        return Err("not a squashfs file".to_owned());
-    }
-    let version = (header.u16(28), header.u16(30));
-    if version != SQUASHFS_VERSION {
-        return Err(format!("squashfs version {}.{}, must be 4.0", version.0, version.1));
-    }
-    let block_size = header.u32(12);
-    let logarithm = u32::from(header.u16(22));
-    if !SQUASHFS_BLOCKS.contains(&block_size) || 1_u32.checked_shl(logarithm) != Some(block_size) {
-        return Err(format!(
+fn check_squashfs(field: impl Fn(usize, usize) -> u64, file_bytes: u64) -> Result<(), String> {
+    must(field(0, 4) == SQUASHFS_MAGIC, "not a squashfs file")?;
+    let (major, minor) = (field(28, 2), field(30, 2));
+    must((major, minor) == (4, 0), format!("squashfs version {major}.{minor}, must be 4.0"))?;
+    let (block_size, logarithm) = (field(12, 4), field(22, 2));
+    must(
+        SQUASHFS_BLOCKS.contains(&block_size)
+            && block_size.is_power_of_two()
+            && u64::from(block_size.ilog2()) == logarithm,
+        format!(
             "block size {block_size} with logarithm {logarithm}; must be a power of two from 4096 \
              to 1048576"
-        ));
-    }
-    let compressor = header.u16(20);
-    if !SQUASHFS_COMPRESSORS.contains(&compressor) {
-        return Err(format!("compressor {compressor}; must be gzip, lzo, xz, lz4 or zstd"));
-    }
-    let used = header.u64(40);
-    if used > file_bytes {
-        return Err(truncated(used, file_bytes));
-    }
-    if header.u32(4) == 0 || header.u16(26) == 0 {
-        return Err("no inodes or no ids".to_owned());
-    }
-    let (inodes, directories) = (header.u64(64), header.u64(72));
+        ),
+    )?;
+    let compressor = field(20, 2);
+    let known = SQUASHFS_COMPRESSORS.contains(&compressor);
+    must(known, format!("compressor {compressor}; must be gzip, lzo, xz, lz4 or zstd"))?;
+    let used = field(40, 8);
+    must_fit(used, file_bytes)?;
+    must(field(4, 4) != 0 && field(26, 2) != 0, "no inodes or no ids")?;
     for (name, offset, optional) in [
-        ("id", header.u64(48), false),
-        ("inode", inodes, false),
-        ("directory", directories, false),
-        ("extended attribute", header.u64(56), true),
-        ("fragment", header.u64(80), true),
-        ("export", header.u64(88), true),
+        ("id", 48, false),
+        ("inode", 64, false),
+        ("directory", 72, false),
+        ("extended attribute", 56, true),
+        ("fragment", 80, true),
+        ("export", 88, true),
     ] {
-        let inside = offset >= 96 && offset < used;
-        let absent = optional && offset == ABSENT;
-        if !inside && !absent {
-            return Err(format!("{name} table outside of the file"));
-        }
+        let start = field(offset, 8);
+        let inside = start >= 96 && start < used;
+        must(inside || optional && start == ABSENT, format!("{name} table outside of the file"))?;
     }
-    if inodes >= directories {
-        return Err("inode table after directory table".to_owned());
-    }
+    let (inodes, directories) = (field(64, 8), field(72, 8));
+    must(inodes < directories, "inode table after directory table")?;
     // A reference is the block's distance from the table's start, then the place in the block.
-    let root = header.u64(32);
-    let block = inodes.checked_add(root >> 16);
-    if block.is_none_or(|block| block >= directories) || root & 0xffff >= METADATA_BYTES {
-        return Err("root directory outside of the inode table".to_owned());
-    }
-    Ok(())
+    let (block, place) = (field(34, 6), field(32, 2));
+    let inside = inodes.checked_add(block).is_some_and(|block| block < directories);
+    must(inside && place < METADATA_BYTES, "root directory outside of the inode table")
 }
 
 const EROFS_OFFSET: usize = 1024;
-const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
+const EROFS_BYTES: usize = 128;
+const EROFS_MAGIC: u64 = 0xe0f5_e1e2;
 /// No kernel mounts blocks larger than its pages.
-const EROFS_BLOCK_BITS: std::ops::RangeInclusive<u8> = 9..=12;
+const EROFS_BLOCK_BITS: std::ops::RangeInclusive<u64> = 9..=12;
 /// LZ4, its configuration with big clusters, chunked files, a second compressor, packed tails,
 /// fragments. What later kernels added moves or adds structures that this check does not know.
-const EROFS_FEATURES: u32 = 0x3f;
+const EROFS_FEATURES: u64 = 0x3f;
 /// The feature that says which compressors are used.
-const EROFS_CONFIGURED: u32 = 0x02;
+const EROFS_CONFIGURED: u64 = 0x02;
 /// LZ4, LZMA, deflate and zstd.
-const EROFS_COMPRESSORS: u16 = 0x0f;
+const EROFS_COMPRESSORS: u64 = 0x0f;
 const EROFS_INODE_BYTES: u64 = 32;
 
-fn check_erofs(header: &Header<'_>, file_bytes: u64) -> Result<(), String> {
-    if header.u32(0) != EROFS_MAGIC {
-        return Err("not an EROFS file".to_owned());
-    }
-    let features = header.u32(80);
-    if features & !EROFS_FEATURES != 0 {
-        return Err(format!("features {features:#x}; must be none beyond {EROFS_FEATURES:#x}"));
-    }
-    let (bits, directory_bits, extension) = (header.u8(12), header.u8(90), header.u8(13));
-    if !EROFS_BLOCK_BITS.contains(&bits) || directory_bits != 0 || extension != 0 {
-        return Err(format!(
-            "block size 2^{bits}, directories' 2^{directory_bits} times that, {extension} \
+fn check_erofs(field: impl Fn(usize, usize) -> u64, file_bytes: u64) -> Result<(), String> {
+    must(field(0, 4) == EROFS_MAGIC, "not an EROFS file")?;
+    let features = field(80, 4);
+    let problem = format!("features {features:#x}; must be none beyond {EROFS_FEATURES:#x}");
+    must(features & !EROFS_FEATURES == 0, problem)?;
+    let (bits, directory_bits, extensions) = (field(12, 1), field(90, 1), field(13, 1));
+    must(
+        EROFS_BLOCK_BITS.contains(&bits) && directory_bits == 0 && extensions == 0,
+        format!(
+            "block size 2^{bits}, directories' 2^{directory_bits} times that, {extensions} \
              extensions; must be 2^9 to 2^12, 2^0 and none"
-        ));
-    }
-    let compressors = header.u16(84);
-    if features & EROFS_CONFIGURED != 0 && compressors & !EROFS_COMPRESSORS != 0 {
-        return Err(format!(
-            "compressors {compressors:#x}; must be none beyond LZ4, LZMA, deflate and zstd"
-        ));
-    }
+        ),
+    )?;
+    let compressors = field(84, 2);
+    must(
+        features & EROFS_CONFIGURED == 0 || compressors & !EROFS_COMPRESSORS == 0,
+        format!("compressors {compressors:#x}; must be none beyond LZ4, LZMA, deflate and zstd"),
+    )?;
     // Kernels before 6.4 take the names of other devices from the file, and open them as root.
-    let devices = header.u16(86);
-    if devices != 0 {
-        return Err(format!("{devices} extra devices, must be none"));
-    }
-    let used = u64::from(header.u32(36)) << bits;
-    if used > file_bytes {
-        return Err(truncated(used, file_bytes));
-    }
-    let metadata = u64::from(header.u32(40)) << bits;
+    let devices = field(86, 2);
+    must(devices == 0, format!("{devices} extra devices, must be none"))?;
+    let used = field(36, 4) << bits;
+    must_fit(used, file_bytes)?;
+    let metadata = field(40, 4) << bits;
     let inode = |number: u64| number.checked_mul(EROFS_INODE_BYTES)?.checked_add(metadata);
-    let inside = |start: u64| start.checked_add(EROFS_INODE_BYTES).is_some_and(|end| end <= used);
-    for (name, offset) in [
-        ("root directory", inode(header.u16(14).into())),
-        ("inode of the fragments", inode(header.u64(96))),
-        ("extended attributes", Some(u64::from(header.u32(44)) << bits)),
+    for (name, start) in [
+        ("root directory", inode(field(14, 2))),
+        ("inode of the fragments", inode(field(96, 8))),
+        ("extended attributes", Some(field(44, 4) << bits)),
     ] {
-        if !offset.is_some_and(inside) {
-            return Err(format!("{name} outside of the file"));
-        }
+        let end = start.and_then(|start| start.checked_add(EROFS_INODE_BYTES));
+        must(end.is_some_and(|end| end <= used), format!("{name} outside of the file"))?;
     }
     Ok(())
-}
-
-fn truncated(used: u64, file_bytes: u64) -> String {
-    format!("truncated: the file system has {used} bytes, the file {file_bytes}")
-}
-
-/// Little-endian numbers at fixed offsets.
-struct Header<'a>(&'a [u8]);
-
-impl Header<'_> {
-    /// What is beyond the end is 0: [`check_superblock`] sees to it that nothing is.
-    fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let piece = self.0.get(offset..).and_then(<[u8]>::first_chunk);
-        piece.copied().unwrap_or([0; N])
-    }
-
-    fn u8(&self, offset: usize) -> u8 {
-        u8::from_le_bytes(self.bytes(offset))
-    }
-
-    fn u16(&self, offset: usize) -> u16 {
-        u16::from_le_bytes(self.bytes(offset))
-    }
-
-    fn u32(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.bytes(offset))
-    }
-
-    fn u64(&self, offset: usize) -> u64 {
-        u64::from_le_bytes(self.bytes(offset))
-    }
 }
 
 #[cfg(test)]
