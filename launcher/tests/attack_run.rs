@@ -10,7 +10,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -229,6 +229,24 @@ fn a_request_that_the_user_could_have_written_is_refused() {
 }
 
 #[test]
+fn a_request_is_a_plain_file_that_the_supervisor_can_read() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), "");
+    let path = worker.request_path();
+    chown(&path, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    worker.launch(&host).expect_failure(30, "Permission denied");
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    give(&path, SUPERVISOR);
+    worker.launch(&host).expect_failure(31, "not a regular file");
+    fs::remove_file(&path).unwrap();
+    host.file(&path, Some(SUPERVISOR), 0o644, &" ".repeat((1 << 20) + 1));
+    worker.launch(&host).expect_failure(31, "larger than 1048576 bytes");
+    nothing_is_left(&host, &worker);
+}
+
+#[test]
 fn a_request_must_agree_with_the_command_line() {
     let host = Host::new();
     let image = Image::busybox(&host);
@@ -261,6 +279,11 @@ fn a_request_must_agree_with_the_command_line() {
     }
     let worker = Worker::new(&host, &image, "");
     let mut arguments = worker.launch_arguments();
+    let other = Worker::new(&host, &image, "");
+    let others = std::mem::replace(&mut arguments[3], other.launch_arguments()[3].clone());
+    host.call(&arguments).expect_failure(24, &format!("its worker is {}", other.id));
+    nothing_is_left(&host, &other);
+    arguments[3] = others;
     OTHER_USER.name.clone_into(&mut arguments[0]);
     host.call(&arguments).expect_failure(255, "the request names");
     arguments[0] = "root".to_owned();
