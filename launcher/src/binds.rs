@@ -45,9 +45,7 @@ pub(crate) fn clone_all(
         let kind = rules.check(mount, &source)?;
         let name = index.to_string();
         let cloned = match kind {
-            SourceKind::Directory => {
-                clone_mounts(&source, binds.make(&name, 0o700)?, mount.read_only)
-            }
+            SourceKind::Directory => clone_mounts(&source, binds.make(&name)?, mount.read_only),
             SourceKind::File => clone_mounts(&source, binds.create(&name, 0o600)?, mount.read_only),
         };
         cloned.map_err(failed(&mount.source)).map(|()| kind)

@@ -51,7 +51,7 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
         return Err(LauncherError::refused(Step::Cgroup, place, "it exists already"));
     }
-    let directory = root.make(container.as_str(), 0o700)?;
+    let directory = root.make(container.as_str())?;
     let claimed = fill(host, record, &directory);
     drop(others);
     if claimed.is_err() {
@@ -68,7 +68,7 @@ fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Cla
     }
     host.records().write(record)?;
     for name in DIRECTORIES {
-        directory.make(name, 0o700)?;
+        directory.make(name)?;
     }
     Ok(Claim { exit_record: host.records().create_exit(&record.container_id)?, lock })
 }

@@ -1,7 +1,5 @@
 //! A directory held open, and the names below it: what root works on instead of paths.
 
-use std::ffi::CStr;
-
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, unlinkat};
@@ -25,8 +23,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Walks to a directory of root's through directories that only root can write.
     pub(crate) fn trusted(path: &str) -> Result<Self, LauncherError> {
-        let fd = open_trusted(path)?;
-        let directory = Self { fd, path: path.to_owned() };
+        let directory = Self::from_fd(open_trusted(path)?, path.to_owned());
         let stat = fstat(&directory.fd).map_err(directory.failed(Step::Inspect))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             Ok(directory)
@@ -51,69 +48,58 @@ impl Directory {
     }
 
     fn failed(&self, step: Step) -> impl Fn(Errno) -> LauncherError {
-        let path = self.path.clone();
-        move |source| LauncherError::failed(step, path.clone(), source)
+        move |source| LauncherError::failed(step, self.path.as_str(), source)
     }
 
     fn failed_at(&self, step: Step, name: &str) -> impl Fn(Errno) -> LauncherError {
-        let path = self.path_of(name);
-        move |source| LauncherError::failed(step, path.clone(), source)
+        move |source| LauncherError::failed(step, self.path_of(name), source)
     }
 
     /// Opens a directory in it; symbolic links are refused.
     pub(crate) fn open(&self, name: &str) -> Result<Self, LauncherError> {
-        let fd = self.open_entry(name, OFlags::RDONLY | OFlags::DIRECTORY);
-        Ok(Self { fd: fd.map_err(self.failed_at(Step::Open, name))?, path: self.path_of(name) })
+        self.find(name)?.ok_or_else(|| self.failed_at(Step::Open, name)(Errno::NOENT))
     }
 
     /// As [`Self::open`]; `None` when there is no such entry.
     pub(crate) fn find(&self, name: &str) -> Result<Option<Self>, LauncherError> {
-        match self.open_entry(name, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(fd) => Ok(Some(Self { fd, path: self.path_of(name) })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(source) => Err(self.failed_at(Step::Open, name)(source)),
-        }
+        let found = self.find_entry(name, OFlags::DIRECTORY)?;
+        Ok(found.map(|fd| Self::from_fd(fd, self.path_of(name))))
     }
 
-    fn open_entry(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        openat(&self.fd, name, flags, Mode::empty())
+    fn find_entry(&self, name: &str, kind: OFlags) -> Result<Option<OwnedFd>, LauncherError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | kind;
+        let opened = openat(&self.fd, name, flags, Mode::empty());
+        unless_missing(opened).map_err(self.failed_at(Step::Open, name))
     }
 
-    /// Makes and opens a directory of root's; one of that name must not exist.
-    pub(crate) fn make(&self, name: &str, mode: u32) -> Result<Self, LauncherError> {
-        let failed = self.failed_at(Step::Create, name);
-        mkdirat(&self.fd, name, Mode::from_raw_mode(mode)).map_err(&failed)?;
-        let made = self.open(name)?;
-        fchmod(&made.fd, Mode::from_raw_mode(mode)).map_err(failed)?;
-        Ok(made)
+    /// Makes and opens a directory that is root's alone; one of that name must not exist.
+    pub(crate) fn make(&self, name: &str) -> Result<Self, LauncherError> {
+        mkdirat(&self.fd, name, Mode::RWXU).map_err(self.failed_at(Step::Create, name))?;
+        self.open(name)
     }
 
     /// Opens a directory of root's that only root can write, made where it is missing, and gives
     /// it this mode and group.
     pub(crate) fn ensure(&self, name: &str, mode: u32, group: u32) -> Result<Self, LauncherError> {
-        match mkdirat(&self.fd, name, Mode::from_raw_mode(mode & 0o700)) {
+        match mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(source) => return Err(self.failed_at(Step::Create, name)(source)),
         }
         let directory = self.open(name)?;
         let stat = fstat(&directory.fd).map_err(directory.failed(Step::Inspect))?;
-        if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-            return Err(LauncherError::refused(
-                Step::Inspect,
-                directory.path,
-                format!(
-                    "owned by uid {} with mode {:04o}; must be root's and writable by root only",
-                    stat.st_uid,
-                    stat.st_mode & 0o7777
-                ),
-            ));
+        let found = stat.st_mode & 0o7777;
+        if stat.st_uid != 0 || found & 0o022 != 0 {
+            let problem = format!(
+                "owned by uid {} with mode {found:04o}; must be root's and writable by root only",
+                stat.st_uid
+            );
+            return Err(LauncherError::refused(Step::Inspect, directory.path, problem));
         }
         if stat.st_gid != group {
             fchown(&directory.fd, Some(Uid::ROOT), Some(Gid::from_raw(group)))
                 .map_err(directory.failed(Step::Own))?;
         }
-        if stat.st_mode & 0o7777 != mode {
+        if found != mode {
             fchmod(&directory.fd, Mode::from_raw_mode(mode))
                 .map_err(directory.failed(Step::Own))?;
         }
@@ -122,17 +108,11 @@ impl Directory {
 
     /// Makes a new file for writing, with exactly this mode; fails where the name exists.
     pub(crate) fn create(&self, name: &str, mode: u32) -> Result<OwnedFd, LauncherError> {
-        let failed = self.failed_at(Step::Create, name);
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
-        let fd =
-            openat(&self.fd, name, flags, Mode::from_raw_mode(mode & 0o700)).map_err(&failed)?;
-        fchmod(&fd, Mode::from_raw_mode(mode)).map_err(failed)?;
-        Ok(fd)
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let private = Mode::from_raw_mode(mode & 0o700);
+        openat(&self.fd, name, flags, private)
+            .and_then(|fd| fchmod(&fd, Mode::from_raw_mode(mode)).map(|()| fd))
+            .map_err(self.failed_at(Step::Create, name))
     }
 
     /// As [`Self::create`], after removing a file of that name.
@@ -152,37 +132,23 @@ impl Directory {
         write_all(&fd, content).map_err(self.failed_at(Step::Write, name))
     }
 
-    /// Opens a regular file for reading; `None` when there is no such entry.
-    pub(crate) fn find_file(&self, name: &str) -> Result<Option<OwnedFd>, LauncherError> {
-        match self.open_entry(name, OFlags::RDONLY) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(source) => Err(self.failed_at(Step::Open, name)(source)),
-        }
-    }
-
     /// A small file's content; `None` when there is no such entry.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, LauncherError> {
-        let Some(fd) = self.find_file(name)? else {
+        let Some(fd) = self.find_entry(name, OFlags::empty())? else {
             return Ok(None);
         };
         let bytes = read_at_most(&fd, MAX_FILE_BYTES).map_err(self.failed_at(Step::Read, name))?;
         bytes.map(Some).ok_or_else(|| {
-            LauncherError::refused(
-                Step::Read,
-                self.path_of(name),
-                format!("larger than {MAX_FILE_BYTES} bytes"),
-            )
+            let problem = format!("larger than {MAX_FILE_BYTES} bytes");
+            LauncherError::refused(Step::Read, self.path_of(name), problem)
         })
     }
 
     /// The names in it, in no order. A name that is no UTF-8 is none of ours and left out.
     pub(crate) fn entries(&self) -> Result<Vec<String>, LauncherError> {
-        let failed = self.failed(Step::Read);
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd).map_err(&failed)? {
-            let entry = entry.map_err(&failed)?;
-            match entry.file_name().to_str() {
+        for entry in Dir::read_from(&self.fd).map_err(self.failed(Step::Read))? {
+            match entry.map_err(self.failed(Step::Read))?.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
                 Ok(name) => names.push(name.to_owned()),
             }
@@ -192,18 +158,17 @@ impl Directory {
 
     /// Removes a file; fine when there is none.
     pub(crate) fn remove_file(&self, name: &str) -> Result<(), LauncherError> {
-        match unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(source) => Err(self.failed_at(Step::Remove, name)(source)),
-        }
+        self.remove(name, AtFlags::empty())
     }
 
     /// Removes an empty directory; fine when there is none.
     pub(crate) fn remove_dir(&self, name: &str) -> Result<(), LauncherError> {
-        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(source) => Err(self.failed_at(Step::Remove, name)(source)),
-        }
+        self.remove(name, AtFlags::REMOVEDIR)
+    }
+
+    fn remove(&self, name: &str, kind: AtFlags) -> Result<(), LauncherError> {
+        let removed = unless_missing(unlinkat(&self.fd, name, kind));
+        removed.map(drop).map_err(self.failed_at(Step::Remove, name))
     }
 
     /// Whether both are the same directory.
@@ -217,34 +182,29 @@ impl Directory {
     ///
     /// Only for trees of root's own: their depth is bounded by what root put there.
     pub(crate) fn remove_contents(&self, kept: &str) -> Result<(), LauncherError> {
-        let failed = self.failed(Step::Remove);
-        for entry in Dir::read_from(&self.fd).map_err(&failed)? {
-            let entry = entry.map_err(&failed)?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes() == kept.as_bytes() {
-                continue;
-            }
-            match unlinkat(&self.fd, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR) => self.remove_below(name)?,
-                Err(source) => return Err(failed(source)),
+        for name in self.entries()?.iter().filter(|name| *name != kept) {
+            let failed = self.failed_at(Step::Remove, name);
+            match unless_missing(unlinkat(&self.fd, name, AtFlags::empty())) {
+                Err(Errno::ISDIR) => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                    let below = open_entry(&self.fd, name.as_str(), flags);
+                    if let Some(below) = unless_missing(below).map_err(failed)? {
+                        Self::from_fd(below, self.path_of(name)).remove_contents("")?;
+                        self.remove_dir(name)?;
+                    }
+                }
+                removed => drop(removed.map_err(failed)?),
             }
         }
         Ok(())
     }
+}
 
-    fn remove_below(&self, name: &CStr) -> Result<(), LauncherError> {
-        let shown = self.path_of(&name.to_string_lossy());
-        let failed = |source| LauncherError::failed(Step::Remove, shown.clone(), source);
-        match open_entry(&self.fd, name, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(fd) => Self::from_fd(fd, shown.clone()).remove_contents("")?,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(source) => return Err(failed(source)),
-        }
-        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(source) => Err(failed(source)),
-        }
+fn unless_missing<T>(outcome: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(source) => Err(source),
     }
 }
 
