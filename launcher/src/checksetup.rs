@@ -134,7 +134,7 @@ impl Findings {
         if !as_root || !self.problems.is_empty() {
             return;
         }
-        let version = Runc::open(&config.runc).and_then(|runc| runc.version());
+        let version = Runc::open(config).and_then(|runc| runc.version());
         let fix = "install runc, and set worker.launcher.oci.runc to its path";
         let Some(text) = self.keep(version.map_err(|error| error.with_hint(fix))) else {
             return;

@@ -28,7 +28,7 @@ impl Host {
         Ok(Self {
             run_root: RunRoot::open(config)?,
             hierarchies: Hierarchies::find()?,
-            runc: Runc::open(&config.runc)?,
+            runc: Runc::open(config)?,
             group: config.group_id,
             cgroup_parent: config.cgroup_parent.clone(),
         })

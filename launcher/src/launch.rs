@@ -113,13 +113,13 @@ fn steps(
     phases.done("bundle");
     // Opened anew: runc protects its own program file by a bind mount, which works only where the
     // file was opened, and else copies it whole.
-    let runc = Runc::open(&config.runc)?;
+    let runc = Runc::open(config)?;
     runc.run(container, &view.container, &output, &claim.lock)?;
     phases.done("runc");
     let init = find_init(launch, &view.container)?;
     record.init = init.record().map_err(|source| lost(container, source))?;
     let pid = record.init.ok_or_else(|| lost(container, Errno::SRCH))?.pid;
-    read_back::check(&init, account, request, &host.hierarchies, &record.cgroup)?;
+    read_back::check(&init, &account.identity, request, &host.hierarchies, &record.cgroup)?;
     phases.done("read back");
     write_for_people(launch, pid, &bundle);
     phases.done("worker files");

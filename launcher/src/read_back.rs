@@ -1,14 +1,16 @@
 //! What was asked for is read back from the kernel: a step that silently did nothing must not
 //! leave a container with more rights or more memory than it was given.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use storm_oci_request::{CgroupPath, LaunchRequest, Resources};
 
-use crate::account::Account;
 use crate::cgroup::{ControllerFile, Hierarchies};
 use crate::error::{LauncherError, Step};
+use crate::privilege::Identity;
 use crate::process::HeldProcess;
+use crate::switches::without;
 
 /// runc returns a moment before the container's process has loaded its filter and executed.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -23,6 +25,11 @@ const MEMORY_LIMIT: ControllerFile =
     ControllerFile { controller: "memory", v1: "memory.limit_in_bytes", v2: Some("memory.max") };
 const CPU_QUOTA: ControllerFile =
     ControllerFile { controller: "cpu", v1: "cpu.cfs_quota_us", v2: Some("cpu.max") };
+const CPU_PERIOD: ControllerFile =
+    ControllerFile { controller: "cpu", v1: "cpu.cfs_period_us", v2: Some("cpu.max") };
+
+/// The largest page size of the machines Storm runs on.
+const PAGE: i64 = 64 << 10;
 
 /// Checks the container's first process and its cgroup. A process that has ended already has no
 /// rights left to check.
@@ -32,36 +39,33 @@ const CPU_QUOTA: ControllerFile =
 /// [`Step::RunContainer`] for the process, [`Step::Cgroup`] for a limit.
 pub(crate) fn check(
     init: &HeldProcess,
-    account: &Account,
+    user: &Identity,
     request: &LaunchRequest,
     hierarchies: &Hierarchies,
     cgroup: &CgroupPath,
 ) -> Result<(), LauncherError> {
     let filtered = request.oci_runtime_config.linux.seccomp.is_some();
     let start = Instant::now();
-    loop {
-        match rights(init, account, filtered)? {
-            None => break,
-            Some(problem) if start.elapsed() > LIMIT => {
-                return Err(LauncherError::refused(
-                    Step::RunContainer,
-                    request.container_id.as_str(),
-                    problem,
-                ));
-            }
-            Some(_) => std::thread::sleep(PAUSE),
+    while let Some(problem) = rights(init, user, filtered)? {
+        if start.elapsed() > LIMIT {
+            let container = request.container_id.as_str();
+            return Err(LauncherError::refused(Step::RunContainer, container, problem));
         }
+        std::thread::sleep(PAUSE);
     }
-    match &request.oci_runtime_config.linux.resources {
-        Some(resources) => limits(resources, hierarchies, cgroup),
-        None => Ok(()),
+    let resources = request.oci_runtime_config.linux.resources.as_ref();
+    match resources.and_then(|resources| limits(resources, hierarchies, cgroup)) {
+        Some(problem) if !without("container-limits") => {
+            Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem))
+        }
+        _ => Ok(()),
     }
 }
 
 /// What is wrong with the process's rights, if anything.
 fn rights(
     init: &HeldProcess,
-    account: &Account,
+    user: &Identity,
     filtered: bool,
 ) -> Result<Option<String>, LauncherError> {
     let failed = |source| LauncherError::failed(Step::FindProcess, "the container's", source);
@@ -76,53 +80,59 @@ fn rights(
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim).unwrap_or_default()
     };
-    for set in CAPABILITY_SETS {
-        if field(set).bytes().any(|digit| digit != b'0') {
-            return Ok(Some(format!("its {set} is {}", field(set))));
-        }
+    let all_are = |name: &str, id: u32| {
+        let id = id.to_string();
+        field(name).split_ascii_whitespace().all(|found| found == id)
+    };
+    let groups: BTreeSet<u32> =
+        field("Groups").split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect();
+    let asked: BTreeSet<u32> = user.groups.iter().copied().collect();
+    let own_ids = all_are("Uid", user.uid)
+        && all_are("Gid", user.gid)
+        && groups.iter().all(|gid| asked.contains(gid));
+    if !own_ids && !without("container-ids") {
+        let (uid, gid, groups) = (field("Uid"), field("Gid"), field("Groups"));
+        return Ok(Some(format!("it has the ids {uid}, {gid} and the groups {groups}")));
     }
-    if field("NoNewPrivs") != "1" {
+    let capable = CAPABILITY_SETS
+        .into_iter()
+        .find(|set| field(set).bytes().any(|digit| digit != b'0'))
+        .filter(|_| !without("container-capabilities"));
+    if let Some(set) = capable {
+        return Ok(Some(format!("its {set} is {}", field(set))));
+    }
+    if field("NoNewPrivs") != "1" && !without("container-no-new-privs") {
         return Ok(Some("no_new_privs is not set".to_owned()));
     }
-    if filtered && field("Seccomp") != SECCOMP_FILTER {
+    if filtered && field("Seccomp") != SECCOMP_FILTER && !without("container-seccomp") {
         return Ok(Some("its seccomp filter is not loaded".to_owned()));
-    }
-    let uid = account.identity.uid.to_string();
-    if field("Uid").split_ascii_whitespace().any(|id| id != uid) {
-        return Ok(Some(format!("it runs as {}", field("Uid"))));
     }
     Ok(None)
 }
 
-fn limits(
-    resources: &Resources,
-    hierarchies: &Hierarchies,
-    cgroup: &CgroupPath,
-) -> Result<(), LauncherError> {
-    let wrong = |what: &str, wanted: i64, found: &str| {
-        let found = found.trim();
-        let problem = format!("{what} is {found}, not the {wanted} that was asked for");
-        Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem))
-    };
+/// What is wrong with the cgroup's limits, if anything.
+fn limits(resources: &Resources, hierarchies: &Hierarchies, cgroup: &CgroupPath) -> Option<String> {
+    let cpu = resources.cpu.as_ref();
     let memory = resources.memory.as_ref().and_then(|memory| Some(memory.limit?.get()));
-    if let Some(wanted) = memory.filter(|limit| *limit > 0) {
-        let found = hierarchies.read(cgroup, &MEMORY_LIMIT).unwrap_or_default();
-        let limit: Option<i64> = found.trim().parse().ok();
-        // The kernel rounds to whole pages.
-        if limit.is_none_or(|limit| limit > wanted || limit.saturating_add(PAGE) < wanted) {
-            return wrong("memory limit", wanted, &found);
+    let quota = cpu.and_then(|cpu| Some(cpu.quota?.get()));
+    let period = cpu.and_then(|cpu| Some(cpu.period?.get()));
+    // Of v2's two numbers in one file the period is the last. The kernel rounds bytes to pages.
+    for (what, file, wanted, last, rounded) in [
+        ("memory limit", MEMORY_LIMIT, memory, false, PAGE),
+        ("processor quota", CPU_QUOTA, quota, false, 0),
+        ("processor period", CPU_PERIOD, period, true, 0),
+    ] {
+        let Some(wanted) = wanted.filter(|wanted| *wanted > 0) else {
+            continue;
+        };
+        let text = hierarchies.read(cgroup, &file).unwrap_or_default();
+        let mut words = text.split_ascii_whitespace();
+        let word = if last { words.next_back() } else { words.next() };
+        let found: Option<i64> = word.and_then(|word| word.parse().ok());
+        if found.is_none_or(|found| found > wanted || found < wanted.saturating_sub(rounded)) {
+            let found = text.trim();
+            return Some(format!("{what} is `{found}`, not the {wanted} that was asked for"));
         }
     }
-    let quota = resources.cpu.as_ref().and_then(|cpu| Some(cpu.quota?.get()));
-    if let Some(wanted) = quota.filter(|quota| *quota > 0) {
-        let found = hierarchies.read(cgroup, &CPU_QUOTA).unwrap_or_default();
-        let first = found.split_ascii_whitespace().next();
-        if first.and_then(|number| number.parse().ok()) != Some(wanted) {
-            return wrong("cpu quota", wanted, &found);
-        }
-    }
-    Ok(())
+    None
 }
-
-/// The largest page size of the machines Storm runs on.
-const PAGE: i64 = 64 << 10;

@@ -2,17 +2,20 @@
 //! and nothing else.
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, SeekFrom};
 use rustix::fs::{memfd_create, openat, seek, statat};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use rustix::process::{WaitOptions, waitpid};
 use serde::Deserialize;
-use storm_oci_request::{ContainerId, HostPath};
+use storm_oci_request::ContainerId;
 
+use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::process::HeldProcess;
 use crate::sys::{self, Fork};
 use crate::sys_file::read_at_most;
 use crate::trusted::open_program;
@@ -35,6 +38,7 @@ const SHOWN: usize = 500;
 pub(crate) struct Runc {
     program: OwnedFd,
     path: String,
+    limit: Duration,
 }
 
 /// Far above what it says of its version.
@@ -49,8 +53,12 @@ struct LogLine {
 
 impl Runc {
     /// Opens runc's program file: root's, and only root's to write, all the way from `/`.
-    pub(crate) fn open(path: &HostPath) -> Result<Self, LauncherError> {
-        Ok(Self { program: open_program(path)?, path: path.to_string() })
+    pub(crate) fn open(config: &Config) -> Result<Self, LauncherError> {
+        Ok(Self {
+            program: open_program(&config.runc)?,
+            path: config.runc.to_string(),
+            limit: Duration::from_secs(config.runc_timeout_secs.into()),
+        })
     }
 
     /// What it says of its version, on one line.
@@ -58,7 +66,7 @@ impl Runc {
         let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
         let output = memfd_create("version", MemfdFlags::CLOEXEC).map_err(failed)?;
         let null = null()?;
-        self.execute(&["runc", "--version"], [&null, &output, &null], None)?;
+        let _told = self.execute(&["runc", "--version"], [&null, &output, &null], None)?;
         seek(&output, SeekFrom::Start(0)).map_err(failed)?;
         let text = read_at_most(&output, MAX_VERSION_BYTES).map_err(failed)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
@@ -98,11 +106,11 @@ impl Runc {
             container.as_str(),
         ];
         let null = null()?;
-        let status = self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))?;
-        if status.exit_status() == Some(0) {
+        let ended = self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))?;
+        let Err(problem) = ended else {
             return Ok(());
-        }
-        let problem = last_error(directory).unwrap_or_else(|| ended(status));
+        };
+        let problem = last_error(directory).unwrap_or(problem);
         Err(LauncherError::refused(Step::RunContainer, container.as_str(), problem))
     }
 
@@ -117,19 +125,19 @@ impl Runc {
         }
         let null = null()?;
         let arguments = ["runc", "delete", "--force", container.as_str()];
-        let status = self.execute(&arguments, [&null; 3], None)?;
-        if status.exit_status() == Some(0) {
-            return Ok(());
-        }
-        Err(LauncherError::refused(Step::DeleteContainer, container.as_str(), ended(status)))
+        self.execute(&arguments, [&null; 3], None)?.map_err(|problem| {
+            LauncherError::refused(Step::DeleteContainer, container.as_str(), problem)
+        })
     }
 
+    /// Runs runc to its end, or ends it, and all that it started, when it takes too long. The inner
+    /// error says how it failed.
     fn execute(
         &self,
         arguments: &[&str],
         streams: [&OwnedFd; 3],
         kept: Option<&OwnedFd>,
-    ) -> Result<WaitStatus, LauncherError> {
+    ) -> Result<Result<(), String>, LauncherError> {
         let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
         let arguments: Vec<CString> = arguments
             .iter()
@@ -142,20 +150,35 @@ impl Runc {
             }
             Fork::Parent(pid) => pid,
         };
-        loop {
+        let mut in_time = true;
+        if let Some(held) =
+            HeldProcess::find(pid.as_raw_nonzero().get().unsigned_abs()).map_err(failed)?
+        {
+            in_time = held.wait(self.limit).map_err(failed)?;
+            if !in_time {
+                held.signal_group(libc::SIGKILL).map_err(failed)?;
+            }
+        }
+        let status = loop {
             match waitpid(Some(pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) if status.exit_status() == Some(sys::NOT_EXECUTED) => {
-                    return Err(LauncherError::refused(
-                        Step::Spawn,
-                        self.path.as_str(),
-                        "the kernel cannot execute it",
-                    ));
-                }
-                Ok(Some((_, status))) => return Ok(status),
+                Ok(Some((_, status))) => break status,
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(source) => return Err(failed(source)),
             }
-        }
+        };
+        Ok(match (status.exit_status(), status.terminating_signal()) {
+            _ if !in_time => Err(format!("runc did not end within {:?}", self.limit)),
+            (Some(0), _) => Ok(()),
+            (Some(sys::NOT_EXECUTED), _) => {
+                return Err(LauncherError::refused(
+                    Step::Spawn,
+                    self.path.as_str(),
+                    "the kernel cannot execute it",
+                ));
+            }
+            (Some(code), _) => Err(format!("runc exited with {code}")),
+            (None, signal) => Err(format!("runc was ended by signal {}", signal.unwrap_or(0))),
+        })
     }
 }
 
@@ -182,12 +205,4 @@ fn last_error(directory: &Directory) -> Option<String> {
         .find(worst)?
         .msg;
     Some(message.chars().take(SHOWN).flat_map(char::escape_debug).collect())
-}
-
-fn ended(status: WaitStatus) -> String {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("runc exited with {code}"),
-        (None, Some(signal)) => format!("runc was ended by signal {signal}"),
-        (None, None) => "runc stopped".to_owned(),
-    }
 }

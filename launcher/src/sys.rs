@@ -239,7 +239,7 @@ const PASSED_ON: RawFd = 3;
 
 /// Becomes another program in a child just forked: these standard streams, `kept` as descriptor
 /// 3 and no other that is not marked close-on-exec, an empty environment, default signals, the
-/// usual umask, and killed when the parent dies.
+/// usual umask, a process group of its own, and killed when the parent dies.
 ///
 /// # References
 ///
@@ -267,6 +267,7 @@ pub(crate) fn execute(
     let kept = kept.as_ref().map(|kept| (kept.as_raw_fd(), PASSED_ON));
     let streams = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
     let ready = rustix::process::set_parent_process_death_signal(signal).is_ok()
+        && rustix::process::setpgid(None, None).is_ok()
         && streams.chain(kept).all(|(old, new)| {
             // SAFETY: no pointers; this process never uses the owner of `new` again.
             unsafe { libc::dup2(old, new) >= 0 }

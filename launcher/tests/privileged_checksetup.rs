@@ -284,6 +284,7 @@ fn the_effective_configuration_is_printed() {
             "worker.launcher.oci.cgroup-parent=/storm",
             "worker.launcher.oci.run-root=/run/worker-launcher",
             "worker.launcher.oci.runc=/usr/bin/runc",
+            "worker.launcher.oci.runc-timeout-secs=60",
             "worker.profiler.script.path=",
         ]
     );

@@ -14,6 +14,7 @@ const MINIMUM: &str = "min.user.id";
 const BANNED: &str = "banned.users";
 const RUN_ROOT: &str = "worker.launcher.oci.run-root";
 const RUNC: &str = "worker.launcher.oci.runc";
+const TIMEOUT: &str = "worker.launcher.oci.runc-timeout-secs";
 const PARENT: &str = "worker.launcher.oci.cgroup-parent";
 const RO_MOUNTS: &str = "worker.launcher.oci.ro-mounts";
 const RW_MOUNTS: &str = "worker.launcher.oci.rw-mounts";
@@ -22,12 +23,13 @@ const COMMANDS: &str = "worker.launcher.host-commands";
 const PROFILER: &str = "worker.profiler.script.path";
 
 /// Every key, and its default where it has one.
-const KEYS: [(&str, Option<&str>); 13] = [
+const KEYS: [(&str, Option<&str>); 14] = [
     (GROUP, None),
     (MINIMUM, Some("1000")),
     (BANNED, Some("bin")),
     (RUN_ROOT, Some("/run/worker-launcher")),
     (RUNC, Some("/usr/bin/runc")),
+    (TIMEOUT, Some("60")),
     (PARENT, Some("/storm")),
     (RO_MOUNTS, None),
     (RW_MOUNTS, None),
@@ -54,6 +56,8 @@ pub struct Config {
     pub run_root: HostPath,
     /// runc's program file.
     pub runc: HostPath,
+    /// The seconds that runc may take for one task before it is ended.
+    pub runc_timeout_secs: u16,
     /// The cgroup below which every container's is.
     pub cgroup_parent: CgroupPath,
     /// What may be bound read-only, with all below it. When this and [`Self::rw_mounts`] are
@@ -116,6 +120,10 @@ impl Config {
         let banned_users = reader.value(BANNED, |text| list(text, AccountName::parse));
         let run_root = reader.value(RUN_ROOT, HostPath::parse);
         let runc = reader.value(RUNC, HostPath::parse);
+        let runc_timeout_secs = reader.value(TIMEOUT, |text| match text.parse() {
+            Ok(0) | Err(_) => Err(format!("{text:?} is no number of seconds from 1 to 65535")),
+            Ok(seconds) => Ok(seconds),
+        });
         let cgroup_parent = reader.value(PARENT, CgroupPath::parse);
         let ro_mounts = reader.value(RO_MOUNTS, |text| list(text, HostPath::parse));
         let rw_mounts = reader.value(RW_MOUNTS, |text| list(text, HostPath::parse));
@@ -138,6 +146,7 @@ impl Config {
                 banned_users: banned_users?,
                 run_root: run_root?,
                 runc: runc?,
+                runc_timeout_secs: runc_timeout_secs?,
                 cgroup_parent: cgroup_parent?,
                 ro_mounts,
                 rw_mounts,
@@ -277,9 +286,10 @@ mod tests {
         assert_eq!(config.banned_users, [AccountName::parse("bin").unwrap()]);
         assert_eq!(config.run_root.as_str(), "/run/worker-launcher");
         assert_eq!(config.cgroup_parent.as_str(), "/storm");
+        assert_eq!(config.runc_timeout_secs, 60);
         assert_eq!((config.host_commands, config.profiler_script), (true, None));
         assert_eq!((config.ro_mounts, config.rw_mounts, config.layer_dirs), (None, None, None));
-        assert_eq!(config.effective.len(), 10, "keys without a default and a value are not there");
+        assert_eq!(config.effective.len(), 11, "keys without a default and a value are not there");
     }
 
     #[test]
@@ -337,6 +347,7 @@ mod tests {
             (&format!("{GROUP_LINE}banned.users=a b\n"), "line 2: banned.users"),
             (&format!("{GROUP_LINE}worker.launcher.oci.runc=runc\n"), "worker.launcher.oci.runc"),
             (&format!("{GROUP_LINE}worker.launcher.oci.run-root=/a/../b\n"), "run-root"),
+            (&format!("{GROUP_LINE}worker.launcher.oci.runc-timeout-secs=0\n"), "runc-timeout"),
             (&format!("{GROUP_LINE}worker.launcher.oci.cgroup-parent=/\n"), "cgroup-parent"),
             (&format!("{GROUP_LINE}worker.launcher.oci.ro-mounts=/a,b\n"), "line 2: worker.launch"),
             (&format!("{GROUP_LINE}worker.launcher.oci.rw-mounts=*\n"), "oci.rw-mounts"),
