@@ -145,9 +145,9 @@ fn a_loop_device_is_read_only_and_goes_with_its_last_user() {
 fn launches_at_the_same_time_mount_each_layer_once() {
     let host = Host::new();
     let small = Image::busybox(&host).with_layer(&host, "small", write_file("small", ""));
-    for round in 0..6 {
+    for round in 0..4 {
         let image = Image::busybox(&host).with_copies(&host, &small.layers()[1], 5);
-        let workers: Vec<Worker> = (0..8).map(|_| Worker::new(&host, &image, STAY)).collect();
+        let workers: Vec<Worker> = (0..4).map(|_| Worker::new(&host, &image, STAY)).collect();
         // In every second round all have seen that the layers are missing before any mounts one.
         let others = (round % 2 == 1).then(|| {
             let lock = fs::File::open(host.run_root().join("layers/lock")).unwrap();
@@ -274,11 +274,11 @@ fn launchers_take_loop_devices_from_under_each_other() {
             scope.spawn(|| {
                 let host = Host::new();
                 let image = Image::busybox(&host);
-                for _ in 0..3 {
-                    let image = Image::busybox(&host).with_copies(&host, &image.layers()[0], 40);
+                for _ in 0..2 {
+                    let image = Image::busybox(&host).with_copies(&host, &image.layers()[0], 25);
                     let worker = Worker::new(&host, &image, "");
                     worker.launch(&host).expect_success();
-                    assert_eq!(loops(image.layers()), 41);
+                    assert_eq!(loops(image.layers()), 26);
                     worker.exit_record(&host);
                     worker.reap(&host, 0).expect_success();
                 }
