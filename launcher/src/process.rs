@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
 use crate::switches::without;
@@ -156,6 +156,17 @@ impl HeldProcess {
             let path = line.splitn(3, ':').nth(2);
             path == Some(cgroup.as_str())
         }))
+    }
+}
+
+/// Waits for a child's end.
+pub(crate) fn wait_for(child: Pid) -> Result<WaitStatus, Errno> {
+    loop {
+        match waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(source) => return Err(source),
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use std::convert::Infallible;
 use std::ffi::CString;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Stat, fstat};
+use rustix::fs::fstat;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{WaitOptions, chdir, chroot, fchdir, umask, waitpid};
+use rustix::process::{chdir, chroot, fchdir, umask};
 use rustix::thread::{LinkNameSpaceType as Kind, move_into_link_name_space};
 use storm_oci_request::{HostPath, LaunchRecord, parse_number};
 
@@ -24,7 +24,7 @@ use crate::config::{self, Config};
 use crate::error::{LauncherError, Step};
 use crate::host_command::UMASK;
 use crate::privilege::become_for_good;
-use crate::process::HeldProcess;
+use crate::process::{HeldProcess, wait_for};
 use crate::report;
 use crate::sanitize::CallerProcess;
 use crate::switches::without;
@@ -66,6 +66,13 @@ struct Inside {
     namespaces: Vec<(OwnedFd, Kind)>,
     root: OwnedFd,
     filters: Vec<Filter>,
+}
+
+impl Inside {
+    fn enter(&self, which: fn(Kind) -> bool) -> Result<(), Errno> {
+        let mut chosen = self.namespaces.iter().filter(|(_, kind)| which(*kind));
+        chosen.try_for_each(|(fd, kind)| move_into_link_name_space(fd.as_fd(), Some(*kind)))
+    }
 }
 
 /// The profiler script and what it is to do.
@@ -110,9 +117,7 @@ pub(crate) fn profile(
     let inside = open(&held, container, number)?;
     let failed = |source| LauncherError::failed(Step::Spawn, "profiler", source);
     // For children only: the fork below makes this program's first process in there.
-    for (namespace, kind) in inside.namespaces.iter().filter(|(_, kind)| *kind == Kind::ProcessID) {
-        move_into_link_name_space(namespace.as_fd(), Some(*kind)).map_err(failed)?;
-    }
+    inside.enter(|kind| kind == Kind::ProcessID).map_err(failed)?;
     let child = match sys::fork().map_err(failed)? {
         Fork::Parent(child) => child,
         Fork::Child => {
@@ -122,19 +127,13 @@ pub(crate) fn profile(
             sys::end(i32::from(error.exit_code()))
         }
     };
-    loop {
-        return match waitpid(Some(child), WaitOptions::empty()) {
-            Err(Errno::INTR) | Ok(None) => continue,
-            Err(source) => Err(failed(source)),
-            Ok(Some((_, status))) => match status.exit_status().map(u8::try_from) {
-                Some(Ok(0)) => Ok(()),
-                Some(Ok(code)) => Err(LauncherError::Reported { code }),
-                _ => {
-                    let problem = "the profiler was ended by a signal";
-                    Err(LauncherError::refused(Step::Profile, container, problem))
-                }
-            },
-        };
+    match wait_for(child).map_err(failed)?.exit_status().map(u8::try_from) {
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(code)) => Err(LauncherError::Reported { code }),
+        _ => {
+            let problem = "the profiler was ended by a signal";
+            Err(LauncherError::refused(Step::Profile, container, problem))
+        }
     }
 }
 
@@ -145,31 +144,22 @@ fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside, Launche
     let refused = |problem: &str| LauncherError::refused(Step::Profile, container, problem);
     let own = HeldProcess::find(std::process::id()).map_err(failed)?;
     let own = own.ok_or_else(|| failed(Errno::SRCH))?;
-    let stat = |file: &OwnedFd| fstat(file).map_err(failed);
-    let same =
-        |ours: &Stat, theirs: &Stat| ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+    let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
     // None: it is the same, or this kernel has no such namespaces.
-    let differing = |name: &str| -> Result<Option<OwnedFd>, LauncherError> {
-        let (Some(ours), Some(theirs)) =
-            (own.open(name).map_err(failed)?, held.open(name).map_err(failed)?)
-        else {
-            return Ok(None);
-        };
-        Ok((!same(&stat(&ours)?, &stat(&theirs)?)).then_some(theirs))
+    let differing = |name: &str| match (own.open(name)?, held.open(name)?) {
+        (Some(ours), Some(theirs)) if identity(&ours)? != identity(&theirs)? => Ok(Some(theirs)),
+        _ => Ok(None),
     };
     let status = held.read("status").map_err(failed)?.unwrap_or_default();
     let filtered = status.lines().any(|line| line == "Seccomp:\t2");
     let mut filters = Vec::new();
     if filtered && !without("profiler-seccomp") {
-        filters = sys_seccomp::filters_of(pid).map_err(|source| {
-            refused(&format!(
-                "its system call filter cannot be read, so none could be loaded: {source}"
-            ))
-        })?;
+        let unknown = |source| refused(&format!("its system call filter cannot be read: {source}"));
+        filters = sys_seccomp::filters_of(pid).map_err(unknown)?;
     }
     let mut namespaces = Vec::new();
     for (name, kind) in NAMESPACES {
-        match differing(name)? {
+        match differing(name).map_err(failed)? {
             Some(namespace) => namespaces.push((namespace, kind)),
             None if matches!(kind, Kind::Mount | Kind::ProcessID)
                 && !without("host-namespaces") =>
@@ -180,17 +170,12 @@ fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside, Launche
         }
     }
     let root = held.open("root").map_err(failed)?.ok_or_else(|| failed(Errno::SRCH))?;
-    if differing("ns/user")?.is_some() && !without("own-user-namespace") {
-        return Err(refused(
-            "its first process made a user namespace: what it shows is of its own making",
-        ));
+    if differing("ns/user").map_err(failed)?.is_some() && !without("own-user-namespace") {
+        return Err(refused("its first process made a user namespace, and could make all others"));
     }
     // Still the process whose pid was used above.
-    if held.is_running().map_err(failed)? {
-        Ok(Inside { namespaces, root, filters })
-    } else {
-        Err(failed(Errno::SRCH))
-    }
+    let runs = held.is_running().map_err(failed)?;
+    runs.then_some(Inside { namespaces, root, filters }).ok_or_else(|| failed(Errno::SRCH))
 }
 
 /// In the child: joins the container, becomes the user and then the script.
@@ -207,9 +192,7 @@ fn become_profiler(
     if !without("profiler-cgroup") {
         hierarchies.join(&record.cgroup)?;
     }
-    for (namespace, kind) in inside.namespaces.iter().filter(|(_, kind)| *kind != Kind::ProcessID) {
-        move_into_link_name_space(namespace.as_fd(), Some(*kind)).map_err(failed)?;
-    }
+    inside.enter(|kind| kind != Kind::ProcessID).map_err(failed)?;
     fchdir(&inside.root).map_err(failed)?;
     chroot(".").map_err(failed)?;
     chdir("/").map_err(failed)?;

@@ -8,14 +8,13 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, SeekFrom};
 use rustix::fs::{memfd_create, openat, seek, statat};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, waitpid};
 use serde::Deserialize;
 use storm_oci_request::ContainerId;
 
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
-use crate::process::HeldProcess;
+use crate::process::{HeldProcess, wait_for};
 use crate::sys::{self, Fork};
 use crate::sys_file::read_at_most;
 use crate::trusted::open_program;
@@ -159,13 +158,7 @@ impl Runc {
                 held.signal_group(libc::SIGKILL).map_err(failed)?;
             }
         }
-        let status = loop {
-            match waitpid(Some(pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => break status,
-                Ok(None) | Err(Errno::INTR) => {}
-                Err(source) => return Err(failed(source)),
-            }
-        };
+        let status = wait_for(pid).map_err(failed)?;
         Ok(match (status.exit_status(), status.terminating_signal()) {
             _ if !in_time => Err(format!("runc did not end within {:?}", self.limit)),
             (Some(0), _) => Ok(()),
