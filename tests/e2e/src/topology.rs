@@ -98,13 +98,22 @@ pub fn submit(
     operate(layout, account, "submit", &arguments)
 }
 
-/// Asks Nimbus for stacks, a heap dump and a flight recording of a topology's only worker.
+/// Asks Nimbus for stacks and a heap dump of a topology's only worker, and to start a recording.
 ///
 /// # Errors
 ///
 /// [`E2eError::Ended`] when Nimbus refuses.
 pub fn profile(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eError> {
     operate(layout, account, "profile", &[name.to_owned()])
+}
+
+/// Asks Nimbus for what a recording that goes on has so far.
+///
+/// # Errors
+///
+/// [`E2eError::Ended`] when Nimbus refuses.
+pub fn dump(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eError> {
+    operate(layout, account, "dump", &[name.to_owned()])
 }
 
 /// Kills topologies, and waits until the supervisor has cleaned up after them.

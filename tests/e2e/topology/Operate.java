@@ -1,7 +1,6 @@
 /*
  * Licensed under the Apache License, Version 2.0: see LICENSE at the root of this repository.
  */
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.apache.storm.Config;
@@ -21,12 +20,13 @@ import org.apache.storm.utils.Utils;
  * <pre>
  * Operate submit NAME=IMAGE...
  * Operate profile NAME...
+ * Operate dump NAME...
  * Operate kill NAME...
  * </pre>
  */
 public final class Operate {
     private static final long LOOK_MILLIS = 50;
-    private static final long RECORD_MILLIS = 15_000;
+    private static final long RECORD_MILLIS = 600_000;
 
     private Operate() {
     }
@@ -38,7 +38,9 @@ public final class Operate {
                 int equals = args[i].indexOf('=');
                 submit(args[i].substring(0, equals), args[i].substring(equals + 1));
             } else if (args[0].equals("profile")) {
-                profile(args[i]);
+                profile(args[i], ProfileAction.JPROFILE_STOP, ProfileAction.JSTACK_DUMP, ProfileAction.JMAP_DUMP);
+            } else if (args[0].equals("dump")) {
+                profile(args[i], ProfileAction.JPROFILE_DUMP);
             } else {
                 kill(args[i]);
             }
@@ -55,17 +57,15 @@ public final class Operate {
         StormSubmitter.submitTopology(name, conf, WordCount.topology());
     }
 
-    /** Asks for stacks, a heap dump and a flight recording of the topology's only worker, as Storm's UI does. */
-    private static void profile(String name) throws Exception {
+    /** Asks for something of the topology's only worker, as Storm's UI does; what stops a recording starts it. */
+    private static void profile(String name, ProfileAction... actions) throws Exception {
         try (NimbusClient nimbus = NimbusClient.Builder.withConf(Utils.readStormConfig()).build()) {
             String id = nimbus.getClient().getTopologySummaries().stream()
                 .filter(known -> known.get_name().equals(name)).findFirst().orElseThrow().get_id();
             ExecutorSummary executor = nimbus.getClient().getTopologyInfo(id).get_executors().get(0);
             NodeInfo worker = new NodeInfo(executor.get_host(), Set.of((long) executor.get_port()));
-            for (ProfileAction action : List.of(ProfileAction.JPROFILE_STOP, ProfileAction.JSTACK_DUMP,
-                ProfileAction.JMAP_DUMP)) {
+            for (ProfileAction action : actions) {
                 ProfileRequest request = new ProfileRequest(worker, action);
-                // For a recording: when it stops. It starts at once.
                 request.set_time_stamp(System.currentTimeMillis() + RECORD_MILLIS);
                 nimbus.getClient().setWorkerProfiler(id, request);
             }
