@@ -34,7 +34,7 @@ fn check_request(bytes: &[u8], request: &LaunchRequest) {
     layers.sort();
     layers.dedup();
     assert!(layers.len() <= MAX_LAYERS);
-    let written = request.to_json().unwrap();
+    let written = serde_json::to_vec(request).unwrap();
     assert_eq!(LaunchRequest::parse(&written).unwrap(), *request);
 
     let parent = CgroupPath::parse("/storm").unwrap();

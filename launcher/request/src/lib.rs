@@ -33,7 +33,7 @@ pub use request::{
     RequestVersion, RuntimeConfig,
 };
 pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
-pub use runtime_spec::{Rlimit, SpecInputs, bind_source, runtime_spec};
+pub use runtime_spec::{Rlimit, SpecInputs, runtime_spec};
 pub use seccomp::{
     Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule, SystemCallName,
 };

@@ -162,22 +162,4 @@ impl ExitRecord {
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         document::read(bytes)
     }
-
-    /// Whether the kernel killed any of the container's processes for memory.
-    #[must_use]
-    pub fn out_of_memory(&self) -> bool {
-        self.oom_kills.is_some_and(|kills| kills > 0)
-    }
-
-    /// The code as a shell tells it: the exit code, or 128 plus the signal.
-    #[must_use]
-    pub fn shell_code(&self) -> i32 {
-        /// What a shell adds to a signal's number.
-        const SIGNALLED: i32 = 128;
-        match (self.exit_code, self.signal) {
-            (Some(code), _) => code,
-            (None, Some(signal)) => SIGNALLED.saturating_add(signal),
-            (None, None) => -1,
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! The launch request: the `oci-config.json` that the supervisor's library writes and root reads.
 //!
-//! The JSON is Storm's own, key by key. A value made by [`LaunchRequest::parse`] has passed every
+//! The JSON is Storm's own, key by key; `serde_json::to_vec` writes it. A value made by [`LaunchRequest::parse`] has passed every
 //! check that needs neither the machine nor the launcher's configuration.
 
 use std::collections::BTreeSet;
@@ -188,15 +188,6 @@ impl LaunchRequest {
         let request: Self = document::read(bytes)?;
         request.check()?;
         Ok(request)
-    }
-
-    /// The request as `oci-config.json` holds it.
-    ///
-    /// # Errors
-    ///
-    /// None of the request's values can fail to be written; the error is `serde_json`'s.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
     }
 
     /// Checks what no single value shows. [`LaunchRequest::parse`] has done so already; who

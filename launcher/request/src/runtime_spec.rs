@@ -26,7 +26,8 @@ pub struct SpecInputs<'a> {
     pub hostname: &'a str,
     /// The mounted root file system.
     pub rootfs: &'a HostPath,
-    /// The directory with the cloned bind sources: see [`bind_source`].
+    /// The directory with the clones of the mounts' sources, each named by its mount's number from
+    /// 0 on.
     pub binds: &'a HostPath,
     /// Limits of the first process; what is not named is inherited from runc.
     pub rlimits: &'a [Rlimit],
@@ -48,12 +49,6 @@ pub struct Rlimit {
     pub hard: u64,
     /// The soft limit; `u64::MAX` is none.
     pub soft: u64,
-}
-
-/// Where the clone of the request's mount number `index`, counted from 0, lies below `binds`.
-#[must_use]
-pub fn bind_source(binds: &HostPath, index: usize) -> HostPath {
-    binds.numbered(index)
 }
 
 /// The mounts every container has, in this order: type, destination, source and options.
@@ -149,7 +144,6 @@ fn without_nulls(mut document: Value) -> Value {
 /// as the host's `noexec`, which a remount with the plain forms would clear. Without them runc only
 /// binds the clone, which the launcher has restricted already.
 fn bind(mount: &BindMount, index: usize, inputs: &SpecInputs<'_>) -> Value {
-    let binds = inputs.binds;
     let options = if inputs.recursive_options {
         let access = if mount.read_only { "rro" } else { "rw" };
         json!([access, "rbind", "rprivate", "rnosuid", "rnodev"])
@@ -159,7 +153,7 @@ fn bind(mount: &BindMount, index: usize, inputs: &SpecInputs<'_>) -> Value {
     json!({
         "type": "bind",
         "destination": mount.destination,
-        "source": bind_source(binds, index),
+        "source": inputs.binds.numbered(index),
         "options": options,
     })
 }

@@ -43,8 +43,8 @@ impl End {
             container_id: Some(self.container.to_string()),
             exit_code: record.and_then(|record| record.exit_code),
             signal: record.and_then(|record| record.signal),
-            shell_code: record.map_or(UNKNOWN_CODE, ExitRecord::shell_code),
-            out_of_memory: record.is_some_and(ExitRecord::out_of_memory),
+            shell_code: record.map_or(UNKNOWN_CODE, shell_code),
+            out_of_memory: record.is_some_and(out_of_memory),
             requested: self.requested,
             launch_failed: false,
             message,
@@ -67,7 +67,7 @@ impl fmt::Display for End {
         let millis = record.ended_millis.saturating_sub(record.launched_millis);
         write!(formatter, " after {}.{:03} s", millis / 1000, millis % 1000)?;
         self.fmt_request(formatter)?;
-        if record.out_of_memory() {
+        if out_of_memory(record) {
             let kills = record.oom_kills.unwrap_or_default();
             write!(formatter, "; out of memory: the kernel killed {kills} of its processes")?;
         }
@@ -81,6 +81,22 @@ impl fmt::Display for End {
 impl End {
     fn fmt_request(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(if self.requested { ", as asked" } else { "" })
+    }
+}
+
+/// Whether the kernel killed any of the container's processes for memory.
+fn out_of_memory(record: &ExitRecord) -> bool {
+    record.oom_kills.is_some_and(|kills| kills > 0)
+}
+
+/// The code as a shell tells it: the exit code, or 128 plus the signal.
+fn shell_code(record: &ExitRecord) -> i32 {
+    /// What a shell adds to a signal's number.
+    const SIGNALLED: i32 = 128;
+    match (record.exit_code, record.signal) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => SIGNALLED.saturating_add(signal),
+        (None, None) => UNKNOWN_CODE,
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn write_request(
 ) -> Result<HostPath, SupervisorError> {
     let path = format!("{}/{REQUEST}", worker.directory);
     let failed = |source| SupervisorError::Write { path: path.clone().into(), source };
-    let json = request.to_json().map_err(|error| failed(io::Error::other(error)))?;
+    let json = serde_json::to_vec(request).map_err(|error| failed(io::Error::other(error)))?;
     if json.len() > MAX_REQUEST_BYTES {
         // The launcher would not read it.
         return Err(SupervisorError::Request(DocumentError::Size { found: json.len() }));

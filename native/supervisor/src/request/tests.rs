@@ -116,7 +116,7 @@ fn composed(change: Value, entrypoint: Value, reserve: Value, document: &LaunchD
         mounts,
     )
     .unwrap();
-    serde_json::from_slice(&request.to_json().unwrap()).unwrap()
+    serde_json::from_slice(&serde_json::to_vec(&request).unwrap()).unwrap()
 }
 
 fn reserve(cpu: i64) -> Value {
