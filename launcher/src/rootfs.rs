@@ -118,9 +118,10 @@ pub(crate) fn mount_overlay(
     let failed = |source| LauncherError::failed(Step::Mount, rootfs.as_str(), source);
     let lowers: Vec<String> = (0..layers.len()).map(|index| index.to_string()).collect();
     let lowers = lowers.join(":");
+    // Not following redirects turns `metacopy` off, too, an option that Linux 4.18 does not know.
     let options = format!(
         "lowerdir={lowers},upperdir=../upper,workdir=../work,\
-         index=off,metacopy=off,redirect_dir=nofollow"
+         index=off,redirect_dir=nofollow"
     );
     if options.len() > MAX_OPTIONS {
         return Err(failed(Errno::TOOBIG));
