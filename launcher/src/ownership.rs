@@ -76,16 +76,15 @@ pub(crate) fn give(
     rule: Rule,
 ) -> Result<(), LauncherError> {
     let place = walk::parent_of(caller, account, path, Step::Own)?;
-    let owners = Owners::new(caller, account);
     let mut giving = Giving {
-        owners,
+        owners: place.owners,
         uid: Uid::from_raw(account.identity.uid),
         gid: Gid::from_raw(config.group_id),
         rule,
         own_descriptors: proc_fd::open()?,
         notes: 0,
     };
-    tree::visit(&place, owners, &mut giving)
+    tree::visit(&place, &mut giving)
 }
 
 /// Lines on the error stream for entries passed over; the rest is only counted, since a user can

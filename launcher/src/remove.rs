@@ -15,7 +15,7 @@ use crate::privilege::acting_as;
 use crate::proc_fd;
 use crate::sanitize::CallerProcess;
 use crate::tree::{self, Entry, Visitor};
-use crate::walk::{self, Owners};
+use crate::walk;
 
 /// How often each of the two has a turn, because something was made in the tree meanwhile, or was
 /// in the other's way.
@@ -44,12 +44,11 @@ fn remove_in_turns(
     path: &HostPath,
 ) -> Result<(), LauncherError> {
     let place = walk::parent_of(caller, account, path, Step::Remove)?;
-    let owners = Owners::new(caller, account);
     let mut removing = Removing { own_descriptors: proc_fd::open()?, problem: None };
     for _ in 0..TURNS {
         for identity in [&account.identity, &caller.identity] {
             removing.problem = None;
-            acting_as(identity, || tree::visit(&place, owners, &mut removing))??;
+            acting_as(identity, || tree::visit(&place, &mut removing))??;
             if removing.problem.is_none() {
                 return Ok(());
             }

@@ -128,23 +128,19 @@ struct Tree<'v, V> {
 
 /// Visits `place` and everything below it, each directory after its contents.
 ///
-/// Only directories of `owners` are gone into. Entries that vanish meanwhile are no failure.
+/// Only directories of the place's owners are gone into. Entries that vanish meanwhile are no failure.
 ///
 /// # Errors
 ///
 /// The visitor's; [`Step::Find`] when nothing is there; the top is a mount point or somebody
 /// else's; somebody moved a directory that is on the current path.
-pub(crate) fn visit<V: Visitor>(
-    place: &Place<'_>,
-    owners: Owners,
-    visitor: &mut V,
-) -> Result<(), LauncherError> {
+pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<(), LauncherError> {
     let failed = |source| LauncherError::failed(V::STEP, place.parent_path, source);
     let current = fcntl_dupfd_cloexec(&place.parent, 0).map_err(failed)?;
     let stat = fstat(&current).map_err(failed)?;
     let top = CString::new(place.name).map_err(|_| failed(Errno::INVAL))?;
     let path = place.parent_path.to_owned();
-    let mut tree = Tree { visitor, owners, current, path, frames: Vec::new() };
+    let mut tree = Tree { visitor, owners: place.owners, current, path, frames: Vec::new() };
     tree.push(CString::default(), &stat, vec![top]);
     while let Some(frame) = tree.frames.last_mut() {
         match frame.pending.pop() {

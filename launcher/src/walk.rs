@@ -26,11 +26,6 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// The two owners of a verb.
-    pub(crate) fn new(caller: &CallerProcess, account: &Account) -> Self {
-        Self { supervisor: caller.identity.uid, user: account.identity.uid }
-    }
-
     /// Why something with this `stat` is not theirs; `None` when it is.
     pub(crate) fn objection(self, stat: &Stat) -> Option<String> {
         let Self { supervisor, user } = self;
@@ -44,6 +39,8 @@ impl Owners {
 /// A name in a directory that the walk reached. The name itself was not looked at.
 #[derive(Debug)]
 pub(crate) struct Place<'p> {
+    /// Whose the name may be.
+    pub(crate) owners: Owners,
     /// The directory, opened with `O_PATH`.
     pub(crate) parent: OwnedFd,
     /// Its path, for messages.
@@ -71,7 +68,7 @@ pub(crate) fn parent_of<'p>(
     if name.is_empty() {
         return Err(LauncherError::refused(step, "/", "it is the root directory"));
     }
-    let owners = Owners::new(caller, account);
+    let owners = Owners { supervisor: caller.identity.uid, user: account.identity.uid };
     let root = open(CWD, "/", OFlags::DIRECTORY);
     let (directory, _) = root.map_err(|source| LauncherError::failed(step, "/", source))?;
     let mut walk = Walk { owners, step, directory, walked: String::new(), reached: false };
@@ -89,7 +86,7 @@ pub(crate) fn parent_of<'p>(
         let problem = format!("no directory above it belongs to uid {}", owners.supervisor);
         return Err(LauncherError::refused(step, path.as_str(), problem));
     }
-    Ok(Place { parent: walk.directory, parent_path, name })
+    Ok(Place { owners, parent: walk.directory, parent_path, name })
 }
 
 struct Walk {
