@@ -117,7 +117,7 @@ test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full di
 	tests/compliance/check-runc
 
 test-guards: ## root: each guard of the launcher is taken out, and a test must miss it
-	cargo test -p storm-oci-launcher --test guards -- --ignored --nocapture
+	cargo test -p storm-oci-launcher --test guards -- --include-ignored --nocapture
 
 # As Linux 4.18. Which mounts such a kernel leaves open for a moment is in docs/adr/0011.
 OLD_KERNEL := openat2,mount-api,mount-setattr,pidfd,loop-configure,erofs-file
