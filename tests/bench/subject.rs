@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::container::{Worker, eventually, mounts};
+use crate::support::container::{Worker, eventually};
 use crate::support::{GROUP_ID, Host, SCRATCH, SUPERVISOR, USER, outcome};
 
 /// Lets the host come to rest after what was measured before.
@@ -76,19 +76,8 @@ impl<'a> Subject<'a> {
     /// where bare runc finds them.
     fn prepare_bundle(&self) {
         let bundle = self.bundle();
-        for name in ["rootfs", "upper", "work"] {
-            fs::create_dir_all(bundle.join(name)).unwrap();
-        }
-        let lower: Vec<String> = mounts(self.host).into_iter().rev().collect();
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            lower.join(":"),
-            bundle.join("upper").display(),
-            bundle.join("work").display()
-        );
-        let rootfs = bundle.join("rootfs");
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("overlay"), &rootfs, Some("overlay"), flags, Some(options.as_str())).unwrap();
+        fs::create_dir_all(&bundle).unwrap();
+        let rootfs = self.shared_rootfs();
         let own = self.host.run_root().join(&self.worker.container);
         let text = fs::read_to_string(own.join("config.json")).unwrap();
         let mut config: Value = serde_json::from_str(&text).unwrap();
@@ -102,6 +91,34 @@ impl<'a> Subject<'a> {
             bind["source"] = asked["source"].clone();
         }
         fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+    }
+
+    /// The image's root file system, mounted once for all that run it bare: what they see in the
+    /// host's mount table is no more than what launchers leave there.
+    fn shared_rootfs(&self) -> PathBuf {
+        let record = self.worker.record(self.host);
+        let keys = record["layers"].as_array().unwrap().iter().rev();
+        let keys: Vec<&str> = keys.map(|layer| layer["key"].as_str().unwrap()).collect();
+        let layers = self.host.run_root().join("layers");
+        let lower: Vec<String> =
+            keys.iter().map(|key| format!("{}/mnt", layers.join(key).display())).collect();
+        let base = Path::new(SCRATCH).join("bundles").join(keys[0]);
+        let rootfs = base.join("rootfs");
+        if rootfs.exists() {
+            return rootfs;
+        }
+        for name in ["rootfs", "upper", "work"] {
+            fs::create_dir_all(base.join(name)).unwrap();
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            base.join("upper").display(),
+            base.join("work").display()
+        );
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("overlay"), &rootfs, Some("overlay"), flags, Some(options.as_str())).unwrap();
+        rootfs
     }
 
     /// The command that launches the container.
@@ -144,11 +161,15 @@ impl<'a> Subject<'a> {
 
     fn launcher<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = if self.runtime == Runtime::Original {
+            // A run root of its own: it takes whatever lies there for its own.
+            let run_root = format!("{SCRATCH}/run-original");
+            self.host.configure(&format!("worker.launcher.oci.run-root={run_root}"));
             let mut command = Command::new(original_program());
             command.args(arguments).uid(SUPERVISOR.uid).gid(SUPERVISOR.gid).env_clear();
             command.current_dir(&self.worker.directory);
             command
         } else {
+            self.host.configure("");
             self.host.command(arguments)
         };
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -175,6 +196,9 @@ impl<'a> Subject<'a> {
             Runtime::Original => {
                 let file = self.worker.request["pidFile"].as_str().unwrap();
                 end_process(Path::new(file));
+                // It launches nothing where these lie.
+                fs::remove_file(file).unwrap();
+                fs::remove_file(self.worker.directory.join("config.json")).unwrap();
             }
         }
     }
@@ -207,8 +231,8 @@ fn original_program() -> PathBuf {
     Path::new(SCRATCH).join("bin/original")
 }
 
-/// Installs the original launcher. It reads the same configuration: its compiled-in directory
-/// must be ours.
+/// Installs the original launcher. It must have been compiled for the directory that this
+/// project's launcher reads its configuration from.
 pub(crate) fn install_original(program: &Path) {
     let mut install = Command::new("install");
     install.args(["-o", "root", "-g", &GROUP_ID.to_string(), "-m", "6550"]);
