@@ -154,9 +154,11 @@ impl<'a> Subject<'a> {
         self.launcher(&[USER.name, "reap-oci-container", &self.worker.container, &keep])
     }
 
-    /// Removes the ended container, and layers down to `keep`.
+    /// Removes the ended container, and layers down to `keep`; the kernel gives loop devices back
+    /// a while after.
     pub(crate) fn reap_keeping(&self, keep: u32) {
         self.run(self.reaper(keep));
+        std::thread::sleep(if keep == 0 { PAUSE * 6 } else { PAUSE });
     }
 
     fn launcher<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
