@@ -9,18 +9,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use storm_oci_request::CgroupPath;
+use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion};
 
 use crate::error::{LauncherError, Step};
 use crate::process::HeldProcess;
 use crate::sys_file::{read_at_most, write_all};
-
-/// `f_type` of cgroup v1 and v2.
-const CGROUP_MAGIC: FsWord = 0x0027_e0eb;
-const CGROUP2_MAGIC: FsWord = 0x6367_7270;
-
-/// To the kernel, the process that writes.
-const OWN: i32 = 0;
 
 /// How long processes that were killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -29,46 +22,55 @@ const KILL_PAUSE: Duration = Duration::from_millis(2);
 /// Far above any of the files read here.
 const MAX_BYTES: usize = 1 << 20;
 
-/// One mounted hierarchy.
+/// To the kernel, the process that writes.
+const OWN: i32 = 0;
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// One mounted hierarchy, its root open.
 #[derive(Debug)]
-pub(crate) struct Hierarchy {
+struct Hierarchy {
     root: OwnedFd,
-    mount_point: String,
-    /// `unified` for v2, else the mount's options: its controllers or `name=…`.
-    options: Vec<String>,
-    unified: bool,
+    mount: CgroupMount,
 }
 
 /// All hierarchies mounted on this host.
 #[derive(Debug)]
 pub(crate) struct Hierarchies(Vec<Hierarchy>);
 
+/// A file that a controller has: its name in both versions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ControllerFile {
+    /// The v1 controller.
+    pub(crate) controller: &'static str,
+    /// Its v1 file.
+    pub(crate) v1: &'static str,
+    /// Its v2 file.
+    pub(crate) v2: &'static str,
+}
+
 impl Hierarchies {
-    /// Finds them in the mount table.
+    /// Finds them in the mount table: those mounted as a whole, each once.
     pub(crate) fn find() -> Result<Self, LauncherError> {
-        let table = "/proc/self/mountinfo";
-        let failed = |source| LauncherError::failed(Step::Cgroup, table, source);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(CWD, table, flags, Mode::empty()).map_err(failed)?;
-        let bytes = read_at_most(&file, usize::MAX).map_err(failed)?;
-        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+        let failed = |source| LauncherError::failed(Step::Cgroup, MOUNTINFO, source);
+        let file = open_at(CWD, MOUNTINFO, OFlags::RDONLY).map_err(failed)?;
+        let table = read_at_most(&file, usize::MAX).map_err(failed)?.unwrap_or_default();
         let mut found: Vec<Hierarchy> = Vec::new();
-        for (mount_point, options, unified) in text.lines().filter_map(parse_mount) {
-            if found.iter().any(|known| known.options == options) {
-                continue;
-            }
-            if let Some(root) = open_root(&mount_point, unified)
-                .map_err(|source| LauncherError::failed(Step::Cgroup, &mount_point, source))?
-            {
-                found.push(Hierarchy { root, mount_point, options, unified });
+        for mount in String::from_utf8_lossy(&table).lines().filter_map(CgroupMount::parse) {
+            let known = |other: &Hierarchy| {
+                (other.mount.version, &other.mount.options) == (mount.version, &mount.options)
+            };
+            if mount.root == "/" && !found.iter().any(known) {
+                let opened = open_root(&mount).map_err(|source| {
+                    let place = mount.mount_point.display().to_string();
+                    LauncherError::failed(Step::Cgroup, place, source)
+                })?;
+                found.extend(opened.map(|root| Hierarchy { root, mount }));
             }
         }
         if found.is_empty() {
-            return Err(LauncherError::refused(
-                Step::Cgroup,
-                table,
-                "no cgroup hierarchy is mounted",
-            ));
+            let problem = "no cgroup hierarchy is mounted";
+            return Err(LauncherError::refused(Step::Cgroup, MOUNTINFO, problem));
         }
         Ok(Self(found))
     }
@@ -81,18 +83,24 @@ impl Hierarchies {
     /// Where the cgroup exists already, if it does.
     pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>, LauncherError> {
         for hierarchy in &self.0 {
-            if hierarchy.open(cgroup)?.is_some() {
-                return Ok(Some(hierarchy.path_of(cgroup)));
+            match open_at(&hierarchy.root, cgroup.relative(), OFlags::PATH) {
+                Ok(_) => return Ok(Some(hierarchy.path_of(cgroup))),
+                Err(Errno::NOENT) => {}
+                Err(source) => return Err(hierarchy.failed(cgroup)(source)),
             }
         }
         Ok(None)
     }
 
-    /// Whether no process is left in the cgroup.
+    /// Whether no process runs in the cgroup. One that has ended may still be listed.
     pub(crate) fn is_empty(&self, cgroup: &CgroupPath) -> Result<bool, LauncherError> {
         for hierarchy in &self.0 {
-            if !hierarchy.processes(cgroup)?.is_empty() {
-                return Ok(false);
+            for pid in hierarchy.processes(cgroup)? {
+                let held = HeldProcess::find(pid).map_err(hierarchy.failed(cgroup))?;
+                let runs = held.map_or(Ok(false), |held| held.is_running());
+                if runs.map_err(hierarchy.failed(cgroup))? {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
@@ -101,26 +109,19 @@ impl Hierarchies {
     /// Kills every process in the cgroup and waits for their end, for a limited time.
     pub(crate) fn kill(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
         let start = Instant::now();
-        loop {
-            let mut left = false;
+        while !self.is_empty(cgroup)? {
             for hierarchy in &self.0 {
                 for pid in hierarchy.processes(cgroup)? {
-                    left = true;
-                    kill_in(pid, cgroup).map_err(|source| hierarchy.failed(cgroup, source))?;
+                    kill_in(pid, cgroup).map_err(hierarchy.failed(cgroup))?;
                 }
             }
-            if !left {
-                return Ok(());
-            }
             if start.elapsed() > KILL_LIMIT {
-                return Err(LauncherError::refused(
-                    Step::Cgroup,
-                    cgroup.as_str(),
-                    "its processes do not end",
-                ));
+                let problem = "its processes do not end";
+                return Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem));
             }
             std::thread::sleep(KILL_PAUSE);
         }
+        Ok(())
     }
 
     /// Removes the cgroup, and what is below it, from every hierarchy. Its parent stays.
@@ -131,13 +132,13 @@ impl Hierarchies {
         let start = Instant::now();
         for hierarchy in &self.0 {
             loop {
-                match hierarchy.remove(cgroup) {
+                match remove_tree(&hierarchy.root, cgroup.relative()) {
                     Ok(()) | Err(Errno::NOENT) => break,
                     Err(Errno::BUSY) if start.elapsed() < KILL_LIMIT => {
                         self.kill(cgroup)?;
                         std::thread::sleep(KILL_PAUSE);
                     }
-                    Err(source) => return Err(hierarchy.failed(cgroup, source)),
+                    Err(source) => return Err(hierarchy.failed(cgroup)(source)),
                 }
             }
         }
@@ -147,8 +148,12 @@ impl Hierarchies {
     /// Opens a file of the cgroup in the hierarchy that has this controller.
     pub(crate) fn open_file(&self, cgroup: &CgroupPath, file: &ControllerFile) -> Option<OwnedFd> {
         self.0.iter().find_map(|hierarchy| {
-            let name = hierarchy.file_name(file)?;
-            hierarchy.open_entry(cgroup, name).ok()
+            let name = match hierarchy.mount.version {
+                CgroupVersion::V1 if hierarchy.mount.has(file.controller) => file.v1,
+                CgroupVersion::V1 => return None,
+                CgroupVersion::V2 => file.v2,
+            };
+            hierarchy.open(cgroup, name, OFlags::RDONLY).ok()
         })
     }
 
@@ -161,9 +166,9 @@ impl Hierarchies {
     /// Moves the calling process to a container's cgroup, in every hierarchy that has it.
     pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
         for hierarchy in &self.0 {
-            match hierarchy.move_to(cgroup, OWN) {
+            match hierarchy.enter(cgroup, OWN) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(source) => return Err(hierarchy.failed(cgroup, source)),
+                Err(source) => return Err(hierarchy.failed(cgroup)(source)),
             }
         }
         Ok(())
@@ -173,94 +178,55 @@ impl Hierarchies {
     /// manager finds a unit's processes.
     pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), LauncherError> {
         let services = |hierarchy: &&Hierarchy| {
-            hierarchy.unified || hierarchy.options.iter().any(|option| option == "name=systemd")
+            hierarchy.mount.version == CgroupVersion::V2 || hierarchy.mount.has("name=systemd")
         };
         for hierarchy in self.0.iter().filter(services) {
-            hierarchy.enter(cgroup, pid).map_err(|source| hierarchy.failed(cgroup, source))?;
+            let pid = pid.as_raw_nonzero().get();
+            let moved = hierarchy.make(cgroup).and_then(|()| hierarchy.enter(cgroup, pid));
+            moved.map_err(hierarchy.failed(cgroup))?;
         }
         Ok(())
     }
 }
 
-/// A file that a controller has: its name in both versions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ControllerFile {
-    /// The v1 controller.
-    pub(crate) controller: &'static str,
-    /// Its v1 file.
-    pub(crate) v1: &'static str,
-    /// Its v2 file; none where v2 has nothing like it.
-    pub(crate) v2: Option<&'static str>,
-}
-
 impl Hierarchy {
     fn has(&self, controller: &str) -> bool {
-        if !self.unified {
-            return self.options.iter().any(|option| option == controller);
+        if self.mount.version == CgroupVersion::V1 {
+            return self.mount.has(controller);
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(&self.root, "cgroup.controllers", flags, Mode::empty());
+        let file = open_at(&self.root, "cgroup.controllers", OFlags::RDONLY);
         let text = file.and_then(|file| read_at_most(&file, MAX_BYTES)).ok().flatten();
         let text = text.unwrap_or_default();
         text.split(u8::is_ascii_whitespace).any(|name| name == controller.as_bytes())
     }
 
     fn path_of(&self, cgroup: &CgroupPath) -> String {
-        format!("{}{cgroup}", self.mount_point)
+        format!("{}{cgroup}", self.mount.mount_point.display())
     }
 
-    fn failed(&self, cgroup: &CgroupPath, source: Errno) -> LauncherError {
-        LauncherError::failed(Step::Cgroup, self.path_of(cgroup), source)
+    fn failed(&self, cgroup: &CgroupPath) -> impl Fn(Errno) -> LauncherError {
+        move |source| LauncherError::failed(Step::Cgroup, self.path_of(cgroup), source)
     }
 
-    fn file_name(&self, file: &ControllerFile) -> Option<&'static str> {
-        if self.unified {
-            file.v2
-        } else {
-            let ours = self.options.iter().any(|option| option == file.controller);
-            ours.then_some(file.v1)
-        }
-    }
-
-    fn open(&self, cgroup: &CgroupPath) -> Result<Option<OwnedFd>, LauncherError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&self.root, cgroup.relative(), flags, Mode::empty()) {
-            Ok(directory) => Ok(Some(directory)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(source) => Err(self.failed(cgroup, source)),
-        }
-    }
-
-    fn open_entry(&self, cgroup: &CgroupPath, name: &str) -> Result<OwnedFd, Errno> {
-        let path = format!("{}/{name}", cgroup.relative());
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.root, path, flags, Mode::empty())
+    fn open(&self, cgroup: &CgroupPath, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        open_at(&self.root, format!("{}/{name}", cgroup.relative()), flags)
     }
 
     fn processes(&self, cgroup: &CgroupPath) -> Result<Vec<u32>, LauncherError> {
-        let bytes =
-            self.open_entry(cgroup, "cgroup.procs").and_then(|file| read_at_most(&file, MAX_BYTES));
-        match bytes {
+        let file = self.open(cgroup, "cgroup.procs", OFlags::RDONLY);
+        match file.and_then(|file| read_at_most(&file, MAX_BYTES)) {
             Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+                let bytes = bytes.unwrap_or_default();
+                let text = String::from_utf8_lossy(&bytes);
                 Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
             }
             // Gone, or removed between the two calls.
             Err(Errno::NOENT | Errno::NODEV) => Ok(Vec::new()),
-            Err(source) => Err(self.failed(cgroup, source)),
+            Err(source) => Err(self.failed(cgroup)(source)),
         }
     }
 
-    fn remove(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
-        let Some((parent, name)) = cgroup.relative().rsplit_once('/') else {
-            // No container's: theirs lie below a parent.
-            return Err(Errno::INVAL);
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        remove_tree(&openat(&self.root, parent, flags, Mode::empty())?, name)
-    }
-
-    fn enter(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), Errno> {
+    fn make(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
         let mut path = String::new();
         for component in cgroup.relative().split('/') {
             path.push_str(component);
@@ -270,15 +236,21 @@ impl Hierarchy {
             }
             path.push('/');
         }
-        self.move_to(cgroup, pid.as_raw_nonzero().get())
+        Ok(())
     }
 
-    fn move_to(&self, cgroup: &CgroupPath, pid: i32) -> Result<(), Errno> {
-        let path = format!("{}/cgroup.procs", cgroup.relative());
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.root, path, flags, Mode::empty())?;
+    fn enter(&self, cgroup: &CgroupPath, pid: i32) -> Result<(), Errno> {
+        let file = self.open(cgroup, "cgroup.procs", OFlags::WRONLY)?;
         write_all(&file, pid.to_string().as_bytes())
     }
+}
+
+fn open_at(
+    at: impl rustix::fd::AsFd,
+    path: impl rustix::path::Arg,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    openat(at, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Kills a process unless it is no longer in the cgroup.
@@ -296,14 +268,13 @@ fn kill_in(pid: u32, cgroup: &CgroupPath) -> Result<(), Errno> {
 }
 
 /// Removes a cgroup and those below it. Containers cannot make any, so there is no depth to fear.
-fn remove_tree(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
-    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+fn remove_tree(parent: &OwnedFd, path: &str) -> Result<(), Errno> {
+    match unlinkat(parent, path, AtFlags::REMOVEDIR) {
         // What has cgroups below it answers "busy", as what has processes does.
         Err(Errno::BUSY) => {}
         outcome => return outcome,
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = openat(parent, name, flags, Mode::empty())?;
+    let directory = open_at(parent, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         if let (FileType::Directory, Ok(below)) = (entry.file_type(), entry.file_name().to_str())
@@ -312,69 +283,15 @@ fn remove_tree(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
             remove_tree(&directory, below)?;
         }
     }
-    unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
-
-/// The mount point and options of a cgroup mount that shows a whole hierarchy.
-///
-/// # References
-///
-/// `proc_pid_mountinfo(5)`
-fn parse_mount(line: &str) -> Option<(String, Vec<String>, bool)> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut fields = before.split(' ').skip(3);
-    let (root, mount_point) = (fields.next()?, fields.next()?);
-    let mut fields = after.split(' ');
-    let (kind, options) = (fields.next()?, fields.nth(1)?);
-    if root != "/" || mount_point.contains('\\') {
-        return None;
-    }
-    let unified = match kind {
-        "cgroup" => false,
-        "cgroup2" => true,
-        _ => return None,
-    };
-    let options = if unified {
-        vec!["unified".to_owned()]
-    } else {
-        // `rw` and the like are not what tells hierarchies apart.
-        let named = options.split(',').filter(|option| !matches!(*option, "rw" | "ro"));
-        named.map(str::to_owned).collect()
-    };
-    Some((mount_point.to_owned(), options, unified))
+    unlinkat(parent, path, AtFlags::REMOVEDIR)
 }
 
 /// Opens a hierarchy's root; `None` where another mount covers it.
-fn open_root(mount_point: &str, unified: bool) -> Result<Option<OwnedFd>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = openat(CWD, mount_point, flags, Mode::empty())?;
-    let magic = if unified { CGROUP2_MAGIC } else { CGROUP_MAGIC };
-    let same = fstatfs(&root)?.f_type == magic;
-    Ok(same.then_some(root))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_of_whole_hierarchies_are_found() {
-        let v1 = "30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct";
-        assert_eq!(
-            parse_mount(v1),
-            Some((
-                "/sys/fs/cgroup/cpu,cpuacct".to_owned(),
-                vec!["cpu".to_owned(), "cpuacct".to_owned()],
-                false
-            ))
-        );
-        let v2 = "31 29 0:27 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate";
-        let unified = vec!["unified".to_owned()];
-        assert_eq!(parse_mount(v2), Some(("/sys/fs/cgroup".to_owned(), unified, true)));
-        for other in
-            [v1.replace(" / ", " /a "), v1.replace("- cgroup ", "- tmpfs "), "30 29".to_owned()]
-        {
-            assert_eq!(parse_mount(&other), None, "{other}");
-        }
-    }
+fn open_root(mount: &CgroupMount) -> Result<Option<OwnedFd>, Errno> {
+    /// `f_type` of cgroup v1 and v2.
+    const MAGICS: [FsWord; 2] = [0x0027_e0eb, 0x6367_7270];
+    let root = open_at(CWD, &mount.mount_point, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let [v1, v2] = MAGICS;
+    let magic = if mount.version == CgroupVersion::V1 { v1 } else { v2 };
+    Ok((fstatfs(&root)?.f_type == magic).then_some(root))
 }

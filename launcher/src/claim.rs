@@ -5,7 +5,7 @@
 //! remove. Everything else that a launch leaves anywhere is there only while the record is.
 
 use rustix::fd::OwnedFd;
-use storm_oci_request::{ContainerId, LaunchRecord};
+use storm_oci_request::LaunchRecord;
 
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::launch;
 use crate::remains::{self, Hold};
 use crate::run_root::{lock_file, try_lock};
+use crate::switches::without;
 
 /// The directories that a launch needs in its container's directory.
 const DIRECTORIES: [&str; 5] = ["rootfs", "upper", "work", "binds", "stage"];
@@ -45,10 +46,11 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     let others = host.run_root.serialize()?;
     let root = host.run_root.root();
     if root.find(container.as_str())?.is_some() {
-        let problem = "its directory exists and is no leftover";
-        return Err(LauncherError::refused(Step::Launch, container.as_str(), problem));
+        return Err(exists(record, "its directory exists and is no leftover"));
     }
-    if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
+    if let Some(place) = host.hierarchies.existing(&record.cgroup)?
+        && !without("cgroup-must-not-exist")
+    {
         return Err(LauncherError::refused(Step::Cgroup, place, "it exists already"));
     }
     let directory = root.make(container.as_str())?;
@@ -60,19 +62,18 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     claimed
 }
 
+fn exists(record: &LaunchRecord, problem: &str) -> LauncherError {
+    LauncherError::refused(Step::Launch, record.container_id.as_str(), problem)
+}
+
 fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim, LauncherError> {
     let lock = lock_file(directory)?;
-    if !try_lock(&lock).map_err(|source| locking(&record.container_id, source))? {
-        let problem = "its directory is locked";
-        return Err(LauncherError::refused(Step::Launch, record.container_id.as_str(), problem));
+    if !try_lock(&lock)? {
+        return Err(exists(record, "its directory is locked"));
     }
-    host.records().write(record)?;
+    host.run_root.write_record(record)?;
     for name in DIRECTORIES {
         directory.make(name)?;
     }
-    Ok(Claim { exit_record: host.records().create_exit(&record.container_id)?, lock })
-}
-
-fn locking(container: &ContainerId, source: rustix::io::Errno) -> LauncherError {
-    LauncherError::failed(Step::Lock, container.as_str(), source)
+    Ok(Claim { exit_record: host.run_root.create_exit_record(&record.container_id)?, lock })
 }

@@ -5,7 +5,6 @@ use storm_oci_request::{CgroupPath, ContainerId};
 use crate::cgroup::Hierarchies;
 use crate::config::Config;
 use crate::error::LauncherError;
-use crate::records::Records;
 use crate::run_root::RunRoot;
 use crate::runc::Runc;
 
@@ -18,7 +17,6 @@ pub(crate) struct Host {
     pub(crate) hierarchies: Hierarchies,
     /// The container runtime.
     pub(crate) runc: Runc,
-    group: u32,
     cgroup_parent: CgroupPath,
 }
 
@@ -29,14 +27,8 @@ impl Host {
             run_root: RunRoot::open(config)?,
             hierarchies: Hierarchies::find()?,
             runc: Runc::open(config)?,
-            group: config.group_id,
             cgroup_parent: config.cgroup_parent.clone(),
         })
-    }
-
-    /// The records.
-    pub(crate) fn records(&self) -> Records<'_> {
-        Records::new(&self.run_root.records, self.group)
     }
 
     /// The one cgroup of a container.

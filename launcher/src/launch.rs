@@ -15,15 +15,14 @@ use crate::host::Host;
 use crate::layers::{self, LayerFile};
 use crate::phases::Phases;
 use crate::process::HeldProcess;
-use crate::remains::Remains;
 use crate::request_file::WorkerPaths;
 use crate::rootfs::HostNamespace;
 use crate::runc::{self, Runc};
 use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
 use crate::{
-    binds, bundle, image, monitor, mount_points, ownership, read_back, report, rootfs, sys,
-    worker_files,
+    binds, bundle, image, monitor, mount_points, ownership, read_back, remains, report, rootfs,
+    sys, worker_files,
 };
 
 /// A launch that has been checked and claimed.
@@ -125,7 +124,7 @@ fn steps(
     phases.done("worker files");
     record.state = LaunchState::Started;
     record.phases = phases.list();
-    host.records().write(record)?;
+    host.run_root.write_record(record)?;
     monitor::detach_streams()
 }
 
@@ -180,11 +179,7 @@ fn write_for_people(launch: &Launch<'_>, pid: u32, bundle: &[u8]) {
 
 /// Removes what a failed launch made. What cannot be removed is named, and left to the sweep.
 pub(crate) fn undo(host: &Host, container: &ContainerId) {
-    let removed = host
-        .records()
-        .read(container)
-        .and_then(|record| Remains::claimed(container.clone(), record).remove(host));
-    if let Err(error) = removed {
+    if let Err(error) = remains::remove(host, container) {
         report::note(&error.to_string());
     }
 }

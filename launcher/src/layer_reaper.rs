@@ -73,10 +73,8 @@ fn used(host: &Host) -> Result<BTreeSet<LayerKey>, LauncherError> {
     if without("layer-in-use") {
         return Ok(used);
     }
-    // By the containers' directories: in the directory of records a name could be missed just
-    // while its record is replaced.
     for container in host.run_root.containers()? {
-        if let Some(record) = host.records().read(&container)? {
+        if let Some(record) = host.run_root.read_record(&container)? {
             used.extend(record.layers.into_iter().map(|layer| layer.key));
         }
     }

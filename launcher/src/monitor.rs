@@ -31,13 +31,9 @@ const CGROUP: &str = "monitors";
 
 /// What the kernel counts for a container: out-of-memory kills, peak memory, processor time.
 const COUNTERS: [ControllerFile; 3] = [
-    ControllerFile { controller: "memory", v1: "memory.oom_control", v2: Some("memory.events") },
-    ControllerFile {
-        controller: "memory",
-        v1: "memory.max_usage_in_bytes",
-        v2: Some("memory.peak"),
-    },
-    ControllerFile { controller: "cpuacct", v1: "cpuacct.usage", v2: Some("cpu.stat") },
+    ControllerFile { controller: "memory", v1: "memory.oom_control", v2: "memory.events" },
+    ControllerFile { controller: "memory", v1: "memory.max_usage_in_bytes", v2: "memory.peak" },
+    ControllerFile { controller: "cpuacct", v1: "cpuacct.usage", v2: "cpu.stat" },
 ];
 
 /// The counters' files, open; none for what this kernel does not count.
@@ -123,6 +119,7 @@ pub(crate) fn now_millis() -> u64 {
 /// Waits for children until `init` is among them; `None` when there is none left.
 fn wait_for(init: Pid) -> Option<WaitStatus> {
     loop {
+        sys::forget_program();
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == init => return Some(status),
             Ok(_) | Err(Errno::INTR) => {}

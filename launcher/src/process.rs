@@ -170,14 +170,6 @@ pub(crate) fn wait_for(child: Pid) -> Result<WaitStatus, Errno> {
     }
 }
 
-/// Whether a recorded process still runs.
-pub(crate) fn is_running(record: &ProcessRecord) -> Result<bool, Errno> {
-    match HeldProcess::recorded(record)? {
-        Some(held) => held.is_running(),
-        None => Ok(false),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,9 +178,9 @@ mod tests {
     fn a_process_is_itself_until_it_ends() {
         let own = HeldProcess::find(std::process::id()).unwrap().unwrap();
         let mut record = own.record().unwrap().unwrap();
-        assert!(is_running(&record).unwrap());
+        assert!(HeldProcess::recorded(&record).unwrap().unwrap().is_running().unwrap());
         record.start_time += 1;
-        assert!(!is_running(&record).unwrap());
+        assert!(HeldProcess::recorded(&record).unwrap().is_none());
         assert!(HeldProcess::find(0).unwrap().is_none());
         assert!(HeldProcess::find(u32::MAX).unwrap().is_none());
     }

@@ -22,11 +22,11 @@ const SECCOMP_FILTER: &str = "2";
 const CAPABILITY_SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
 const MEMORY_LIMIT: ControllerFile =
-    ControllerFile { controller: "memory", v1: "memory.limit_in_bytes", v2: Some("memory.max") };
+    ControllerFile { controller: "memory", v1: "memory.limit_in_bytes", v2: "memory.max" };
 const CPU_QUOTA: ControllerFile =
-    ControllerFile { controller: "cpu", v1: "cpu.cfs_quota_us", v2: Some("cpu.max") };
+    ControllerFile { controller: "cpu", v1: "cpu.cfs_quota_us", v2: "cpu.max" };
 const CPU_PERIOD: ControllerFile =
-    ControllerFile { controller: "cpu", v1: "cpu.cfs_period_us", v2: Some("cpu.max") };
+    ControllerFile { controller: "cpu", v1: "cpu.cfs_period_us", v2: "cpu.max" };
 
 /// The largest page size of the machines Storm runs on.
 const PAGE: i64 = 64 << 10;

@@ -1,13 +1,23 @@
 //! What is left of a container: whether anybody still looks after it, and its removal.
+//!
+//! A container without a record is Storm's own launcher's, from before an upgrade, or one whose
+//! launch or removal was cut off while nothing else of it was there. Whose it was nobody knows; as
+//! with that launcher, whoever may call may remove it once it has ended.
 
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
 
-use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
 use crate::host::Host;
+use crate::layers;
+use crate::process::HeldProcess;
 use crate::run_root::{LOCK, lock_file, try_lock};
-use crate::{layers, process};
+use crate::switches::without;
+
+/// Where Storm's own launcher mounts a container's root file system, in the host's namespace.
+const ROOTFS: &str = "rootfs";
 
 /// What an attempt to take hold of a container found.
 #[derive(Debug)]
@@ -25,6 +35,7 @@ pub(crate) enum Hold {
 pub(crate) struct Remains {
     container: ContainerId,
     record: Option<LaunchRecord>,
+    /// `None` where the directory is missing.
     _lock: Option<OwnedFd>,
 }
 
@@ -32,8 +43,7 @@ pub(crate) struct Remains {
 ///
 /// # Errors
 ///
-/// [`Step::Foreign`] for a container of another caller than `caller`, unless that is
-/// root. A directory without a record is nobody's: nothing was done for it yet.
+/// As [`own_record`].
 pub(crate) fn take(
     host: &Host,
     container: &ContainerId,
@@ -41,49 +51,62 @@ pub(crate) fn take(
 ) -> Result<Hold, LauncherError> {
     // A claim makes directory, lock and record while others are kept out.
     let _others = host.run_root.serialize()?;
-    let Some(directory) = host.run_root.root().find(container.as_str())? else {
+    let mut record = own_record(host, container, caller)?;
+    let directory = host.run_root.root().find(container.as_str())?;
+    if directory.is_none() && record.is_none() {
         return Ok(Hold::Nothing);
-    };
-    let record = host.records().read(container)?;
-    if let Some(record) = &record {
-        check_owner(record, caller)?;
     }
-    let lock = lock_file(&directory)?;
-    let taken = try_lock(&lock)
-        .map_err(|source| LauncherError::failed(Step::Lock, container.as_str(), source))?;
-    if !taken {
-        return Ok(Hold::Busy);
+    let lock = directory.as_ref().map(lock_file).transpose()?;
+    if let Some(lock) = &lock {
+        if !try_lock(lock)? {
+            return Ok(Hold::Busy);
+        }
+        // Whoever had the lock may have completed the record meanwhile.
+        if !without("record-look-again") {
+            record = own_record(host, container, caller)?;
+        }
     }
-    Ok(Hold::Taken(Box::new(Remains { container: container.clone(), record, _lock: Some(lock) })))
+    Ok(Hold::Taken(Box::new(Remains { container: container.clone(), record, _lock: lock })))
 }
 
-/// Refuses another caller's container.
-pub(crate) fn check_owner(record: &LaunchRecord, caller: u32) -> Result<(), LauncherError> {
-    if caller == 0 || record.caller.uid == caller {
-        return Ok(());
+/// The container's record; `None` where there is none.
+///
+/// # Errors
+///
+/// [`Step::Foreign`] for a container of another caller than `caller`, unless that is root.
+pub(crate) fn own_record(
+    host: &Host,
+    container: &ContainerId,
+    caller: u32,
+) -> Result<Option<LaunchRecord>, LauncherError> {
+    let record = host.run_root.read_record(container)?;
+    let owner = record.as_ref().map_or(caller, |record| record.caller.uid);
+    if caller != 0 && caller != owner && !without("record-owner") {
+        let problem = format!("it belongs to uid {owner}");
+        return Err(LauncherError::refused(Step::Foreign, container.as_str(), problem));
     }
-    let problem = format!("it belongs to uid {}", record.caller.uid);
-    Err(LauncherError::refused(Step::Foreign, record.container_id.as_str(), problem))
+    Ok(record)
 }
 
-/// Whether a container's first process runs.
+/// Whether a recorded container's first process runs. By its cgroup too: after the host started
+/// anew, another process may have its pid and, by chance, its start time.
 pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool, LauncherError> {
-    let Some(init) = &record.init else {
-        return Ok(false);
+    let runs = || match record.init.as_ref().map(HeldProcess::recorded).transpose()?.flatten() {
+        Some(held) => Ok(held.is_running()? && held.is_in(&record.cgroup)?),
+        None => Ok(false),
     };
-    process::is_running(init)
-        .map_err(|source| LauncherError::failed(Step::FindProcess, init.pid.to_string(), source))
+    runs().map_err(|source: Errno| {
+        LauncherError::failed(Step::FindProcess, record.container_id.as_str(), source)
+    })
 }
 
 impl Remains {
-    /// A container whose lock this process has had since its claim.
-    pub(crate) fn claimed(container: ContainerId, record: Option<LaunchRecord>) -> Self {
-        Self { container, record, _lock: None }
-    }
-
-    /// Its record, if it has one.
-    pub(crate) fn record(&self) -> Option<&LaunchRecord> {
-        self.record.as_ref()
+    /// Whether the container runs.
+    pub(crate) fn is_running(&self, host: &Host) -> Result<bool, LauncherError> {
+        match &self.record {
+            Some(record) => is_running(record),
+            None => Ok(!host.hierarchies.is_empty(&host.cgroup_of(&self.container))?),
+        }
     }
 
     /// Whether it is an orphan: nobody will look after it again.
@@ -92,48 +115,48 @@ impl Remains {
     /// A container that was started is one only when its first process and all others are gone:
     /// its monitor may have been killed.
     pub(crate) fn is_orphan(&self, host: &Host) -> Result<bool, LauncherError> {
-        match &self.record {
-            Some(record) if record.state == LaunchState::Started => Ok(!is_running(record)?
-                && host.hierarchies.is_empty(&host.cgroup_of(&self.container))?),
-            _ => Ok(true),
-        }
+        let launching =
+            self.record.as_ref().is_some_and(|record| record.state == LaunchState::Launching);
+        Ok(launching
+            || !self.is_running(host)?
+                && host.hierarchies.is_empty(&host.cgroup_of(&self.container))?)
     }
 
-    /// Removes everything of it: processes, runc's state, cgroups, directory, records.
-    ///
-    /// Each step does nothing where there is nothing, so an interrupted removal is simply done
-    /// again. The records go last but the empty directory: while anything else is there, they
-    /// say whose it is.
+    /// Removes everything of it.
     pub(crate) fn remove(self, host: &Host) -> Result<(), LauncherError> {
-        let container = &self.container;
-        if let Some(record) = &self.record {
-            for layer in &record.layers {
-                layers::touch(&host.run_root.layers, layer)?;
-            }
-            let cgroup = host.cgroup_of(container);
-            host.hierarchies.kill(&cgroup)?;
-            host.runc.delete(container)?;
-            host.hierarchies.remove(&cgroup)?;
-        }
-        let root = host.run_root.root();
-        let directory = root.find(container.as_str())?;
-        if let Some(directory) = &directory {
-            directory.remove_contents(LOCK)?;
-        }
-        let _others = host.run_root.serialize()?;
-        host.records().remove(container)?;
-        match directory {
-            Some(directory) => remove_directory(root, container, &directory),
-            None => Ok(()),
-        }
+        remove(host, &self.container)
     }
 }
 
-fn remove_directory(
-    root: &Directory,
-    container: &ContainerId,
-    directory: &Directory,
-) -> Result<(), LauncherError> {
-    directory.remove_file(LOCK)?;
+/// Removes everything of a container whose lock is ours: processes, runc's state, cgroups,
+/// directory, records.
+///
+/// Each step does nothing where there is nothing, so an interrupted removal is simply done again.
+/// The records go last but the empty directory: while anything else is there, they say whose it
+/// is.
+pub(crate) fn remove(host: &Host, container: &ContainerId) -> Result<(), LauncherError> {
+    for layer in host.run_root.read_record(container)?.iter().flat_map(|record| &record.layers) {
+        layers::touch(&host.run_root.layers, layer)?;
+    }
+    let cgroup = host.cgroup_of(container);
+    host.hierarchies.kill(&cgroup)?;
+    host.runc.delete(container)?;
+    host.hierarchies.remove(&cgroup)?;
+    let root = host.run_root.root();
+    let directory = root.find(container.as_str())?;
+    if let Some(directory) = &directory {
+        let rootfs = directory.path_of(ROOTFS);
+        match unmount(&rootfs, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
+            // Nothing of ours is mounted in the host's namespace.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(source) => return Err(LauncherError::failed(Step::Unmount, rootfs, source)),
+        }
+        directory.remove_contents(LOCK)?;
+    }
+    let _others = host.run_root.serialize()?;
+    host.run_root.remove_records(container)?;
+    if let Some(directory) = directory {
+        directory.remove_file(LOCK)?;
+    }
     root.remove_dir(container.as_str())
 }

@@ -1,14 +1,17 @@
 //! The run root: `layers/`, `records/` and one directory a container, all root's, all reached
 //! through descriptors held open.
 
+use std::collections::BTreeSet;
+
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
-use storm_oci_request::{ContainerId, HostPath};
+use storm_oci_request::ContainerId;
 
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{LauncherError, Step};
+use crate::switches::without;
 
 /// The file in a container's directory whose lock says that somebody looks after the container.
 pub(crate) const LOCK: &str = "lock";
@@ -16,18 +19,13 @@ pub(crate) const LOCK: &str = "lock";
 /// The run root and its two fixed directories.
 #[derive(Debug)]
 pub(crate) struct RunRoot {
-    path: HostPath,
     root: Directory,
     /// The mounted layers.
     pub(crate) layers: Directory,
     /// What is known of each container.
     pub(crate) records: Directory,
-}
-
-/// A lock that ends when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _held: OwnedFd,
+    /// The group that may read records.
+    pub(crate) group: u32,
 }
 
 impl RunRoot {
@@ -37,14 +35,13 @@ impl RunRoot {
     ///
     /// When any directory above it, or of it, is not root's or can be written by others.
     pub(crate) fn open(config: &Config) -> Result<Self, LauncherError> {
-        let path = config.run_root.clone();
-        let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+        let (parent, name) = config.run_root.as_str().rsplit_once('/').unwrap_or_default();
         let root = Directory::trusted(parent)?.ensure(name, 0o711, 0)?;
         Ok(Self {
             layers: root.ensure("layers", 0o700, 0)?,
             records: root.ensure("records", 0o750, config.group_id)?,
+            group: config.group_id,
             root,
-            path,
         })
     }
 
@@ -53,31 +50,31 @@ impl RunRoot {
         &self.root
     }
 
-    /// The containers that have a directory, in the order of their ids.
-    pub(crate) fn containers(&self) -> Result<Vec<ContainerId>, LauncherError> {
-        let names = self.root.entries()?;
-        let mut containers: Vec<ContainerId> =
-            names.iter().filter_map(|name| ContainerId::parse(name).ok()).collect();
-        containers.sort();
-        Ok(containers)
+    /// The containers that have a directory or a record, in the order of their ids.
+    pub(crate) fn containers(&self) -> Result<BTreeSet<ContainerId>, LauncherError> {
+        // The directories too: a name can be missed just while its record is replaced.
+        let mut names = self.root.entries()?;
+        names.extend(self.records.entries()?);
+        let ids = names.iter().map(|name| name.strip_suffix(".json").unwrap_or(name));
+        Ok(ids.filter_map(|name| ContainerId::parse(name).ok()).collect())
     }
 
-    /// Keeps others from claiming and from giving up container directories.
+    /// Keeps others from claiming and from giving up container directories, until it is dropped.
     ///
     /// Held only for a few file operations: between a claim's first and last effect, so that
     /// nobody takes a directory without a record for a leftover.
-    pub(crate) fn serialize(&self) -> Result<Lock, LauncherError> {
-        let failed = |source| LauncherError::failed(Step::Lock, self.path.as_str(), source);
+    pub(crate) fn serialize(&self) -> Result<OwnedFd, LauncherError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = openat(&self.root, ".", flags, Mode::empty()).map_err(failed)?;
-        lock(&own, FlockOperation::LockExclusive).map_err(failed)?;
-        Ok(Lock { _held: own })
+        openat(&self.root, ".", flags, Mode::empty())
+            .and_then(|own| lock(&own, FlockOperation::LockExclusive).map(|()| own))
+            .map_err(|source| LauncherError::failed(Step::Lock, self.root.path(), source))
     }
 }
 
 /// Opens the lock file of `directory`, made where it is missing.
 pub(crate) fn lock_file(directory: &Directory) -> Result<OwnedFd, LauncherError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    flags.set(OFlags::CLOEXEC, !without("lock-close-on-exec"));
     openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
         .map_err(|source| LauncherError::failed(Step::Lock, directory.path_of(LOCK), source))
 }
@@ -92,11 +89,11 @@ pub(crate) fn lock(file: &OwnedFd, operation: FlockOperation) -> Result<(), Errn
     }
 }
 
-/// Whether the lock could be taken at once.
-pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
+/// Whether a container's lock could be taken at once.
+pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, LauncherError> {
     match lock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(source) => Err(source),
+        Err(source) => Err(LauncherError::failed(Step::Lock, LOCK, source)),
     }
 }

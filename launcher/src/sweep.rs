@@ -3,18 +3,17 @@
 use storm_oci_request::{ContainerId, HostPath};
 
 use crate::config::Config;
-use crate::error::LauncherError;
+use crate::error::{LauncherError, Step};
 use crate::host::Host;
 use crate::layer_reaper;
 use crate::remains::{self, Hold};
 use crate::report;
 use crate::sanitize::CallerProcess;
+use crate::switches::without;
 
-/// Removes every orphan whose record names this caller and `worker_root`, with one line each.
-/// Root sweeps for all callers. Layers stay mounted.
-///
-/// A container's directory without a record is left by a launch that was killed before it did
-/// anything; whose it was nobody knows, and whoever sweeps removes it.
+/// Removes every orphan whose record names this caller and `worker_root`, or that has no record,
+/// with one line each. Root sweeps for all callers. Layers stay mounted; directories of layers
+/// that are not mounted go.
 ///
 /// # Errors
 ///
@@ -30,6 +29,7 @@ pub(crate) fn sweep(
         match sweep_one(&host, &container, caller.identity.uid, worker_root) {
             Ok(true) => report::note(&format!("removed what was left of {container}")),
             Ok(false) => {}
+            Err(error) if error.step() == Some(Step::Foreign) => {}
             Err(error) if first_failure.is_ok() => first_failure = Err(error),
             Err(error) => report::note(&error.to_string()),
         }
@@ -43,18 +43,13 @@ fn sweep_one(
     caller: u32,
     worker_root: &HostPath,
 ) -> Result<bool, LauncherError> {
-    if let Some(record) = host.records().read(container)? {
-        let own = remains::check_owner(&record, caller).is_ok();
-        if !own || record.worker_root != *worker_root {
-            return Ok(false);
-        }
-    }
-    let Hold::Taken(remains) = remains::take(host, container, caller)? else {
-        return Ok(false);
-    };
-    if !remains.is_orphan(host)? {
+    let record = remains::own_record(host, container, caller)?;
+    let ours = |root: &HostPath| root == worker_root || without("record-worker-root");
+    if record.is_some_and(|record| !ours(&record.worker_root)) {
         return Ok(false);
     }
-    remains.remove(host)?;
-    Ok(true)
+    match remains::take(host, container, caller)? {
+        Hold::Taken(remains) if remains.is_orphan(host)? => remains.remove(host).map(|()| true),
+        _ => Ok(false),
+    }
 }

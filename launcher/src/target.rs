@@ -11,7 +11,6 @@ use crate::account::Account;
 use crate::config::Config;
 use crate::error::{LauncherError, Step};
 use crate::process::HeldProcess;
-use crate::records::Records;
 use crate::run_root::RunRoot;
 use crate::sanitize::CallerProcess;
 use crate::switches::without;
@@ -42,8 +41,7 @@ pub(crate) fn find(
     let Some(held) = HeldProcess::find(pid).map_err(failed)? else {
         return Ok(None);
     };
-    let root = RunRoot::open(config)?;
-    let record = Records::new(&root.records, config.group_id).of_init(pid)?;
+    let record = RunRoot::open(config)?.record_of_init(pid)?;
     let now = held.record().map_err(failed)?;
     // With another start time the container has ended, and the number is another's now.
     let record = record.filter(|record| record.init == now || without("record-start-time"));

@@ -5,6 +5,7 @@
 //! here does I/O: bytes go in, values that cannot be wrong come out.
 #![forbid(unsafe_code)]
 
+mod cgroup_mounts;
 mod command_line;
 mod config_file;
 mod document;
@@ -18,6 +19,7 @@ mod runtime_spec;
 mod seccomp;
 mod superblock;
 
+pub use cgroup_mounts::{CgroupMount, CgroupVersion};
 pub use command_line::{CommandLineError, Invocation, parse_command_line, parse_number};
 pub use config_file::{Config, ConfigMistake};
 pub use document::{Bounded, DocumentError, MAX_REQUEST_BYTES};

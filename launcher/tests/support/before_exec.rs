@@ -107,12 +107,8 @@ pub(crate) fn traced(command: &mut Command, account: super::TestAccount) {
     // SAFETY: system calls that are allowed between fork and execve.
     unsafe {
         command.pre_exec(move || {
-            let nothing = std::ptr::null_mut::<libc::c_void>();
-            let asked = libc::ptrace(libc::PTRACE_TRACEME, 0, nothing, nothing);
-            check(i32::from(asked == 0) - 1)?;
-            check(libc::setgroups(0, std::ptr::null()))?;
-            check(libc::setresgid(account.gid, account.gid, account.gid))?;
-            check(libc::setresuid(account.uid, account.uid, account.uid))
+            nix::sys::ptrace::traceme()?;
+            become_account(account)
         });
     }
 }
@@ -187,6 +183,57 @@ pub(crate) fn without_effect(
             check(libc::prctl(libc::PR_SET_SECCOMP, mode, &program))?;
             check(libc::setresuid(account.uid, account.uid, account.uid))
         });
+    }
+}
+
+/// Moves the program to cgroups before it becomes `caller`.
+pub(crate) fn in_cgroups(
+    command: &mut Command,
+    caller: super::TestAccount,
+    cgroups: &[std::path::PathBuf],
+) {
+    let open = |path: &std::path::PathBuf| {
+        std::fs::File::options().write(true).open(path.join("cgroup.procs")).expect("a cgroup")
+    };
+    let files: Vec<std::fs::File> = cgroups.iter().map(open).collect();
+    // SAFETY: system calls that are allowed between fork and execve; the files are open in the child.
+    unsafe {
+        command.pre_exec(move || {
+            for mut file in &files {
+                std::io::Write::write_all(&mut file, b"0")?;
+            }
+            become_account(caller)
+        });
+    }
+}
+
+/// Whether `account` may trace a process.
+pub(crate) fn can_trace(account: super::TestAccount, pid: u32) -> nix::Result<()> {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    let mut command = Command::new("/bin/busybox");
+    command.arg("true");
+    // SAFETY: system calls that are allowed between fork and execve.
+    unsafe {
+        command.pre_exec(move || {
+            become_account(account)?;
+            Ok(nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty())?)
+        });
+    }
+    match command.status() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(nix::errno::Errno::from_raw(error.raw_os_error().expect("a call's"))),
+    }
+}
+
+/// # Safety
+///
+/// For a child between `fork` and `execve`.
+unsafe fn become_account(account: super::TestAccount) -> Result<()> {
+    // SAFETY: system calls without pointers to anything.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null()))?;
+        check(libc::setresgid(account.gid, account.gid, account.gid))?;
+        check(libc::setresuid(account.uid, account.uid, account.uid))
     }
 }
 

@@ -11,51 +11,24 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
-use storm_oci_request::{CgroupPath, ContainerId, HostPath, WorkerId};
+use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion, ContainerId, HostPath, WorkerId};
 
 use crate::error::SupervisorError;
 
-/// The two interfaces of cgroups.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Version {
-    V1,
-    V2,
-}
-
-/// One mounted hierarchy.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Hierarchy {
-    pub(crate) version: Version,
-    /// The mount's options: on v1 its controllers are among them.
-    options: Vec<String>,
-    /// What of the hierarchy is mounted; `/` unless this process sees a part only.
-    root: String,
-    mount_point: PathBuf,
-}
-
-impl Hierarchy {
-    /// Where `cgroup` is; `None` when it is outside the part that is mounted here.
-    pub(crate) fn directory(&self, cgroup: &CgroupPath) -> Option<PathBuf> {
-        let below = Path::new(cgroup.as_str()).strip_prefix(&self.root).ok()?;
-        Some(self.mount_point.join(below))
-    }
-
-    fn controls_memory(&self) -> bool {
-        match self.version {
-            Version::V1 => self.options.iter().any(|option| option == "memory"),
-            Version::V2 => fs::read_to_string(self.mount_point.join("cgroup.controllers"))
-                .is_ok_and(|names| names.split_whitespace().any(|name| name == "memory")),
-        }
+fn controls_memory(hierarchy: &CgroupMount) -> bool {
+    match hierarchy.version {
+        CgroupVersion::V1 => hierarchy.has("memory"),
+        CgroupVersion::V2 => fs::read_to_string(hierarchy.mount_point.join("cgroup.controllers"))
+            .is_ok_and(|names| names.split_whitespace().any(|name| name == "memory")),
     }
 }
 
 /// Every hierarchy below one root.
 #[derive(Clone, Debug)]
 pub(crate) struct Hierarchies {
-    all: Vec<Hierarchy>,
-    memory: Option<Hierarchy>,
+    all: Vec<CgroupMount>,
+    memory: Option<CgroupMount>,
 }
 
 /// Where the kernel lists this process' mounts.
@@ -75,20 +48,20 @@ impl Hierarchies {
     }
 
     fn parse(mountinfo: &str, root: &HostPath) -> Self {
-        let mut all: Vec<Hierarchy> = Vec::new();
-        for hierarchy in mountinfo.lines().filter_map(parse_mount) {
+        let mut all: Vec<CgroupMount> = Vec::new();
+        for hierarchy in mountinfo.lines().filter_map(CgroupMount::parse) {
             let below = hierarchy.mount_point.starts_with(root.as_str());
             if below && !all.contains(&hierarchy) {
                 all.push(hierarchy);
             }
         }
         // On a hybrid host the v2 hierarchy has no memory controller.
-        let memory = all.iter().find(|each| each.controls_memory()).cloned();
+        let memory = all.iter().find(|each| controls_memory(each)).cloned();
         Self { all, memory }
     }
 
     /// The hierarchy that accounts memory.
-    pub(crate) const fn memory(&self) -> Option<&Hierarchy> {
+    pub(crate) const fn memory(&self) -> Option<&CgroupMount> {
         self.memory.as_ref()
     }
 
@@ -132,31 +105,10 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
-/// Reads one line of `mountinfo`; `None` for other file systems and for nonsense.
-fn parse_mount(line: &str) -> Option<Hierarchy> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut mount = mount.split(' ').skip(3);
-    let root = unescape(mount.next()?);
-    let mount_point = PathBuf::from(unescape(mount.next()?));
-    let mut file_system = file_system.split(' ');
-    let version = match file_system.next()? {
-        "cgroup" => Version::V1,
-        "cgroup2" => Version::V2,
-        _ => return None,
-    };
-    let options = file_system.nth(1)?.split(',').map(str::to_owned).collect();
-    Some(Hierarchy { version, options, root, mount_point })
-}
-
-/// Undoes the kernel's octal escapes of blank, tab, newline and backslash.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::path::Path;
+
     use super::*;
 
     pub(crate) const UUID: &str = "1a23ca4b-6062-4d08-8ac3-b09e7d35e7cb";
@@ -195,7 +147,7 @@ pub(crate) mod tests {
                 .collect::<Vec<_>>()
         );
         let memory = found.memory().unwrap();
-        assert_eq!(memory.version, Version::V1);
+        assert_eq!(memory.version, CgroupVersion::V1);
         assert_eq!(
             memory.directory(&cgroup("/storm/x")).unwrap(),
             Path::new("/sys/fs/cgroup/memory/storm/x")
@@ -208,27 +160,7 @@ pub(crate) mod tests {
         assert!(hierarchies(V2, root.path()).memory().is_none());
         fs::write(root.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
         let found = hierarchies(V2, root.path());
-        assert_eq!(found.memory().unwrap().version, Version::V2);
-    }
-
-    #[test]
-    fn a_part_of_a_hierarchy_shows_only_what_is_below_it() {
-        let line =
-            "1 1 0:1 /docker/abc /sys/fs/cgroup/my\\040memory rw - cgroup cgroup rw,memory\n";
-        let found = hierarchies(line, Path::new("/sys/fs/cgroup"));
-        let memory = found.memory().unwrap();
-        assert_eq!(
-            memory.directory(&cgroup("/docker/abc/storm")).unwrap(),
-            Path::new("/sys/fs/cgroup/my memory/storm")
-        );
-        assert_eq!(memory.directory(&cgroup("/storm")), None);
-    }
-
-    #[test]
-    fn nonsense_lines_are_passed_over() {
-        for line in ["", " - ", "1 2 3 - cgroup", "1 2 3 4 5 - cgroup x", "a - cgroup2 b c"] {
-            assert_eq!(parse_mount(line), None, "{line:?}");
-        }
+        assert_eq!(found.memory().unwrap().version, CgroupVersion::V2);
     }
 
     #[test]

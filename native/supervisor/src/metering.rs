@@ -11,10 +11,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use storm_oci_request::{CgroupPath, WorkerId};
+use storm_oci_request::{CgroupPath, CgroupVersion, WorkerId};
 
 use crate::error::SupervisorError;
-use crate::hierarchy::{Hierarchies, Version, is_gone};
+use crate::hierarchy::{Hierarchies, is_gone};
 
 /// Where the kernel tells the host's memory.
 const MEMINFO: &str = "/proc/meminfo";
@@ -93,8 +93,8 @@ impl Meter {
             return Ok(None);
         };
         let path = directory.join(match memory.version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
+            CgroupVersion::V1 => "memory.limit_in_bytes",
+            CgroupVersion::V2 => "memory.max",
         });
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -134,7 +134,7 @@ impl Meter {
 /// One cgroup's open memory files.
 #[derive(Debug)]
 struct MemoryFiles {
-    version: Version,
+    version: CgroupVersion,
     usage: OpenFile,
     stat: OpenFile,
 }
@@ -147,10 +147,10 @@ struct OpenFile {
 
 impl MemoryFiles {
     /// Opens the files; `None` when the cgroup does not exist.
-    fn open(directory: &Path, version: Version) -> Result<Option<Self>, SupervisorError> {
+    fn open(directory: &Path, version: CgroupVersion) -> Result<Option<Self>, SupervisorError> {
         let usage = directory.join(match version {
-            Version::V1 => "memory.usage_in_bytes",
-            Version::V2 => "memory.current",
+            CgroupVersion::V1 => "memory.usage_in_bytes",
+            CgroupVersion::V2 => "memory.current",
         });
         let Some(usage) = OpenFile::open(usage)? else {
             return Ok(None);
@@ -164,8 +164,8 @@ impl MemoryFiles {
     fn working_set(&self) -> Result<u64, SupervisorError> {
         let usage = number(&self.usage.read()?, "a number", &self.usage.path)?;
         let inactive = match self.version {
-            Version::V1 => "total_inactive_file",
-            Version::V2 => "inactive_file",
+            CgroupVersion::V1 => "total_inactive_file",
+            CgroupVersion::V2 => "inactive_file",
         };
         let stat = self.stat.read()?;
         let inactive = field(&stat, inactive).ok_or_else(|| SupervisorError::CgroupValue {
