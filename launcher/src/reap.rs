@@ -11,15 +11,11 @@ use crate::error::{LauncherError, Step};
 use crate::host::Host;
 use crate::layer_reaper;
 use crate::process::HeldProcess;
-use crate::remains::{self, Hold};
+use crate::remains::{self, ATTEMPTS, Hold, PAUSE};
 use crate::sanitize::CallerProcess;
 
 /// How long a container that was killed may take to end, and its monitor to write the record.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// How long somebody else may take to remove the container.
-const ATTEMPTS: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// Removes an ended container, and unused layers down to `keep`. Nothing to remove is fine.
 ///

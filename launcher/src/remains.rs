@@ -4,6 +4,8 @@
 //! launch or removal was cut off while nothing else of it was there. Whose it was nobody knows; as
 //! with that launcher, whoever may call may remove it once it has ended.
 
+use std::time::Duration;
+
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -18,6 +20,10 @@ use crate::switches::without;
 
 /// Where Storm's own launcher mounts a container's root file system, in the host's namespace.
 const ROOTFS: &str = "rootfs";
+
+/// How often a lock that somebody else is about to give up is tried, and the time between.
+pub(crate) const ATTEMPTS: u32 = 100;
+pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
 /// What an attempt to take hold of a container found.
 #[derive(Debug)]
@@ -126,6 +132,23 @@ impl Remains {
     pub(crate) fn remove(self, host: &Host) -> Result<(), LauncherError> {
         remove(host, &self.container)
     }
+}
+
+/// Removes what a launch left whose process ended before its time. What that had started may work
+/// for a moment longer, and has the lock as long; what takes longer is left to the sweep.
+pub(crate) fn remove_soon(
+    host: &Host,
+    container: &ContainerId,
+    caller: u32,
+) -> Result<(), LauncherError> {
+    for _ in 0..ATTEMPTS {
+        match take(host, container, caller)? {
+            Hold::Taken(remains) if remains.is_orphan(host)? => return remains.remove(host),
+            Hold::Taken(_) | Hold::Nothing => break,
+            Hold::Busy => std::thread::sleep(PAUSE),
+        }
+    }
+    Ok(())
 }
 
 /// Removes everything of a container whose lock is ours: processes, runc's state, cgroups,

@@ -18,6 +18,8 @@ use crate::launch::{self, Launch};
 use crate::layers;
 use crate::monitor;
 use crate::phases::Phases;
+use crate::remains;
+use crate::report;
 use crate::request_file::{self, WorkerPaths};
 use crate::sanitize::CallerProcess;
 use crate::sys::{self, Fork};
@@ -68,7 +70,11 @@ pub(crate) fn run(
     let launch = Launch { caller, config, account, worker, request, host, claim };
     let outcome = start(&launch, record, layers, phases);
     if !matches!(outcome, Ok(()) | Err(LauncherError::Reported { .. })) {
-        launch::undo(&launch.host, &container);
+        let Launch { host, claim, .. } = launch;
+        drop(claim);
+        if let Err(error) = remains::remove_soon(&host, &container, caller.identity.uid) {
+            report::note(&error.to_string());
+        }
     }
     outcome
 }
