@@ -45,6 +45,10 @@ impl CgroupMount {
             _ => return None,
         };
         let options = file_system.nth(1)?.split(',').map(str::to_owned).collect();
+        // Joined to a root that is not absolute, a cgroup's path would leave the mount point.
+        if !root.starts_with('/') || !mount_point.starts_with('/') {
+            return None;
+        }
         Some(Self { version, options, root, mount_point: mount_point.into() })
     }
 
@@ -75,8 +79,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_hierarchy_shows_only_what_is_below_it() {
-        let line =
-            "1 1 0:1 /docker/abc /sys/fs/cgroup/my\\040memory rw - cgroup cgroup rw,memory\n";
+        let line = "1 1 0:1 /docker/abc /sys/fs/cgroup/my\\040memory rw - cgroup cgroup rw,memory";
         let mount = CgroupMount::parse(line).unwrap();
         assert_eq!((mount.version, mount.has("memory")), (CgroupVersion::V1, true));
         let directory = |path| mount.directory(&CgroupPath::parse(path).unwrap());
@@ -95,7 +98,14 @@ mod tests {
 
     #[test]
     fn nonsense_lines_are_passed_over() {
-        for line in ["", " - ", "1 2 3 - cgroup", "1 2 3 4 5 - cgroup x", "a - cgroup2 b c"] {
+        for line in [
+            "",
+            " - ",
+            "1 2 3 - cgroup",
+            "1 2 3 4 5 - cgroup x",
+            "a - cgroup2 b c",
+            "1 1 0:1  /m rw - cgroup c rw",
+        ] {
             assert_eq!(CgroupMount::parse(line), None, "{line:?}");
         }
         let tmpfs = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - tmpfs tmpfs rw,mode=755";
