@@ -10,7 +10,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -71,6 +71,52 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
         let stat = fs::metadata(host.run_root().join(name)).unwrap();
         assert_eq!(stat.permissions().mode() & 0o7777, mode, "{name}");
         assert_eq!(stat.uid(), 0);
+    }
+}
+
+#[test]
+fn a_run_root_that_others_can_write_is_refused() {
+    let host = Host::new();
+    let image = Image::busybox(&host);
+    let first = Worker::new(&host, &image, "");
+    first.launch(&host).expect_success();
+    first.exit_record(&host);
+    first.reap(&host, 100).expect_success();
+    let worker = Worker::new(&host, &image, STAY);
+    for name in ["", "layers", "records"] {
+        let path = host.run_root().join(name);
+        let mode = fs::metadata(&path).unwrap().permissions();
+        for (owner, bits) in [(SUPERVISOR.uid, 0o700), (0, 0o720), (0, 0o702)] {
+            chown(&path, Some(owner), None).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
+            worker.launch(&host).expect_failure(12, "must be root's and writable by root only");
+            worker.reap(&host, 0).expect_failure(12, "must be root's and writable by root only");
+            let stat = fs::metadata(&path).unwrap();
+            assert_eq!((stat.uid(), stat.permissions().mode() & 0o7777), (owner, bits));
+        }
+        chown(&path, Some(0), None).unwrap();
+        fs::set_permissions(&path, mode).unwrap();
+    }
+    assert!(!worker.record_path(&host, "json").exists());
+}
+
+/// Storm's own launcher, or an operator, may have made it otherwise.
+#[test]
+fn the_run_root_gets_its_modes_and_its_group() {
+    let host = Host::new();
+    let worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    let modes = [("", 0o711, 0), ("layers", 0o700, 0), ("records", 0o750, GROUP_ID)];
+    for (name, _, _) in modes {
+        let path = host.run_root().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        chown(&path, None, Some(USER.gid)).unwrap();
+    }
+    worker.launch(&host).expect_success();
+    for (name, mode, group) in modes {
+        let stat = fs::metadata(host.run_root().join(name)).unwrap();
+        assert_eq!(stat.permissions().mode() & 0o7777, mode, "{name}");
+        assert_eq!((stat.uid(), stat.gid()), (0, group), "{name}");
     }
 }
 
