@@ -182,7 +182,13 @@ impl Hierarchies {
         };
         for hierarchy in self.0.iter().filter(services) {
             let pid = pid.as_raw_nonzero().get();
-            let moved = hierarchy.make(cgroup).and_then(|()| hierarchy.enter(cgroup, pid));
+            let moved = match hierarchy.enter(cgroup, pid) {
+                // Only then: every launch on the host makes directories in the parent.
+                Err(Errno::NOENT) => {
+                    hierarchy.make(cgroup).and_then(|()| hierarchy.enter(cgroup, pid))
+                }
+                outcome => outcome,
+            };
             moved.map_err(hierarchy.failed(cgroup))?;
         }
         Ok(())
