@@ -32,7 +32,10 @@ case $action in
 esac
 
 java=$(readlink "/proc/$pid/exe") && [[ -x ${java%/*}/jcmd ]] && PATH=${java%/*}:$PATH
+# Two requests in one second must not write one file; bash before version 5 has no fractions.
 printf -v now '%(%Y%m%d%H%M%S)T' -1
+micros=${EPOCHREALTIME-}
+now+=${micros: -6}
 prefix=storm-recording-
 
 # Runs one of the JDK's tools, a small JVM: its memory counts in the container's.
