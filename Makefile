@@ -88,13 +88,7 @@ fuzz: ## what root parses, FUZZ_SECONDS (30) for each of its parsers
 	fuzz/run
 
 test: ## all tiers, as root; each one's time at the end
-	@failed=0; report=; \
-	for tier in $(TIERS); do \
-	  echo "== $$tier"; start=$$(date +%s); \
-	  if $(AS_ROOT) $(MAKE) --no-print-directory $$tier; then result=passed; else result=FAILED; failed=1; fi; \
-	  report="$$report\ntier $$tier: $$(( $$(date +%s) - start )) s, $$result"; \
-	done; \
-	$(GIVE_BACK) printf "\n$$report\n"; exit $$failed
+	@$(AS_ROOT) tests/tiers $(TIERS); result=$$?; $(GIVE_BACK) exit $$result
 
 # The tiers build the whole workspace, so that each uses what the one before it built. Only the
 # launcher and the request are built alone, with the features that root's program gets.
@@ -111,9 +105,9 @@ test-schema: ## every generated config.json against OCI's schema
 test-fuzz: fuzz ## what root parses, half a minute for each of its parsers
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
-	cargo test -p storm-oci-launcher
+	cargo test --no-fail-fast -p storm-oci-launcher
 	cargo build --workspace --examples
-	cargo test --workspace $(PRIVILEGED_TESTS:%=--test %)
+	cargo test --no-fail-fast --workspace $(PRIVILEGED_TESTS:%=--test %)
 	tests/compliance/check-runc
 
 test-guards: ## root: each guard of the launcher is taken out, and a test must miss it
@@ -133,9 +127,10 @@ test-ladder: ## root: the launcher's tests, with what stands in for newer kernel
 test-vm: ## root: the launcher's tests on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
 	tests/vm/test-launcher
 
+# The tests make the library panic hundreds of times; the traces would bury the rest.
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 	cargo build --workspace --lib --examples
-	gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
+	env RUST_BACKTRACE=0 gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
 
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
