@@ -30,5 +30,7 @@ pub use manifest::{Descriptor, LayerDescriptor, Manifest};
 pub use media_type::LayerMediaType;
 pub use reference::Reference;
 pub use resource::{Resource, ResourceKind};
-pub use settings::StoreSettings;
+pub use settings::{
+    HadoopLogin, HadoopSettings, ObjectSettings, RemoteSettings, StoreOptions, StoreSettings,
+};
 pub use store::ImageStore;

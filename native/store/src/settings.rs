@@ -1,5 +1,7 @@
 //! What the supervisor's configuration says about images.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,4 +25,68 @@ pub struct StoreSettings {
     pub manifests_to_cache: NonZeroUsize,
     /// The directory of local copies: `storm.oci.resources.local.dir`.
     pub local_dir: PathBuf,
+    /// How remote stores are reached.
+    pub remote: RemoteSettings,
+}
+
+/// How remote stores are reached. All of it comes from here, nothing from the environment.
+#[derive(Clone, Debug)]
+pub struct RemoteSettings {
+    /// For `hdfs`.
+    pub hadoop: HadoopSettings,
+    /// For `s3`, `gs`, `az`, `http` and `https`.
+    pub objects: ObjectSettings,
+    /// How long a store may send nothing before a request counts as failed:
+    /// `storm.oci.store.request.timeout.secs`.
+    pub request_timeout: Duration,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self {
+            hadoop: HadoopSettings::default(),
+            objects: ObjectSettings::default(),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How HDFS is reached.
+#[derive(Clone, Debug, Default)]
+pub struct HadoopSettings {
+    /// Where `core-site.xml` and `hdfs-site.xml` are: `storm.oci.hadoop.conf.dir`.
+    pub conf_dir: Option<PathBuf>,
+    /// Hadoop's keys, over those of the files: `storm.oci.hadoop.options`.
+    pub options: StoreOptions,
+    /// Who logs in to a cluster with Kerberos.
+    pub login: Option<HadoopLogin>,
+}
+
+/// An account of a Kerberos realm and where its keys are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HadoopLogin {
+    /// `storm.hdfs.login.keytab`.
+    pub keytab: PathBuf,
+    /// `storm.hdfs.login.principal`; `_HOST` in it stands for this host's name.
+    pub principal: String,
+}
+
+/// How object stores are reached.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectSettings {
+    /// Options by the names of the `object_store` library: `storm.oci.store.options`.
+    pub options: StoreOptions,
+    /// A file with `name=value` lines of such options, for secrets:
+    /// `storm.oci.store.credentials.file`.
+    pub credentials_file: Option<PathBuf>,
+}
+
+/// Options of a store. Their values may be secrets: `Debug` shows the names alone.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct StoreOptions(pub BTreeMap<String, String>);
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
 }

@@ -13,7 +13,7 @@ use crate::location::Location;
 use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
 use crate::media_type::LayerMediaType;
 use crate::reference::Reference;
-use crate::remote;
+use crate::remote::{self, Remotes};
 use crate::resource::{LAYER_SUFFIX, Resource, ResourceKind};
 use crate::settings::StoreSettings;
 use crate::tags::Tags;
@@ -31,6 +31,7 @@ use crate::tags::Tags;
 #[derive(Debug)]
 pub struct ImageStore {
     top_level: Location,
+    remotes: Arc<Remotes>,
     tags: Tags,
     documents: Documents,
     layers: LayerCache,
@@ -46,13 +47,15 @@ impl ImageStore {
     /// [`StoreError::NoTagMap`], [`StoreError::InvalidLocation`] for a relative tag map file, and
     /// [`StoreError::Local`] if the cache cannot be made.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let tags = Tags::new(&settings)?;
+        let remotes = Arc::new(Remotes::new(settings.remote.clone()));
+        let tags = Tags::new(&settings, Arc::clone(&remotes))?;
         let directories = Directories::open(&settings.local_dir)?;
         Ok(Self {
             top_level: settings.top_level,
             tags,
-            documents: Documents::new(directories.clone()),
-            layers: LayerCache::new(directories),
+            documents: Documents::new(directories.clone(), Arc::clone(&remotes)),
+            layers: LayerCache::new(directories, Arc::clone(&remotes)),
+            remotes,
             manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
         })
     }
@@ -135,7 +138,7 @@ impl ImageStore {
         for layer in &manifest.layers {
             let uri = self.layer_location(&layer.digest);
             let file_name = format!("{}{LAYER_SUFFIX}", layer.digest.as_hex());
-            resources.push(resource(uri, file_name, layer.size, ResourceKind::Layer).await?);
+            resources.push(self.resource(uri, file_name, layer.size, ResourceKind::Layer).await?);
         }
         Ok(resources)
     }
@@ -148,7 +151,7 @@ impl ImageStore {
     pub async fn config_resource(&self, manifest: &Manifest) -> Result<Resource, StoreError> {
         let Descriptor { digest, size, .. } = &manifest.config;
         let uri = self.config_location(digest);
-        resource(uri, digest.as_hex().to_owned(), *size, ResourceKind::Config).await
+        self.resource(uri, digest.as_hex().to_owned(), *size, ResourceKind::Config).await
     }
 
     /// The local copy of a resource, which may come from another plugin and another store.
@@ -177,28 +180,31 @@ impl ImageStore {
         self.top_level.join(&format!("config/{}", digest.as_hex()))
     }
 
+    async fn resource(
+        &self,
+        uri: Location,
+        file_name: String,
+        size: u64,
+        kind: ResourceKind,
+    ) -> Result<Resource, StoreError> {
+        let object = match kind {
+            ResourceKind::Config => Object::Config,
+            ResourceKind::Layer => Object::Layer,
+        };
+        let stat = self
+            .remotes
+            .open(&uri)?
+            .stat(&uri)
+            .await
+            .map_err(|error| remote::missing(error, object, &uri))?;
+        let modified_millis = stat.modified_millis;
+        Ok(Resource { uri, file_name, size, modified_millis, kind })
+    }
+
     fn recent(&self) -> std::sync::MutexGuard<'_, RecentManifests> {
         // The list is whole at every point where a panic could strike.
         self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn resource(
-    uri: Location,
-    file_name: String,
-    size: u64,
-    kind: ResourceKind,
-) -> Result<Resource, StoreError> {
-    let object = match kind {
-        ResourceKind::Config => Object::Config,
-        ResourceKind::Layer => Object::Layer,
-    };
-    let stat = remote::open(&uri)?
-        .stat(&uri)
-        .await
-        .map_err(|error| remote::missing(error, object, &uri))?;
-    let modified_millis = stat.modified_millis;
-    Ok(Resource { uri, file_name, size, modified_millis, kind })
 }
 
 /// The manifests used last, the latest first.

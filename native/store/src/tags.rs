@@ -1,5 +1,6 @@
 //! From tag to manifest digest: the host's tag map, then the cluster's.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -8,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::Location;
 use crate::reference::Reference;
-use crate::remote::{self, Stat};
+use crate::remote::{self, Remotes, Stat};
 use crate::settings::StoreSettings;
 use crate::tag_map::TagMap;
 
@@ -21,6 +22,7 @@ const LINES_REPORTED: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Tags {
     refresh_interval: Duration,
+    remotes: Arc<Remotes>,
     state: Mutex<State>,
 }
 
@@ -53,7 +55,7 @@ enum Content {
 }
 
 impl Tags {
-    pub(crate) fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
+    pub(crate) fn new(settings: &StoreSettings, remotes: Arc<Remotes>) -> Result<Self, StoreError> {
         let mut sources = Vec::new();
         if let Some(path) = &settings.local_tag_map {
             let text = path.to_string_lossy();
@@ -66,7 +68,7 @@ impl Tags {
             return Err(StoreError::NoTagMap);
         }
         let state = Mutex::new(State { checked: None, sources });
-        Ok(Self { refresh_interval: settings.refresh_interval, state })
+        Ok(Self { refresh_interval: settings.refresh_interval, remotes, state })
     }
 
     /// The digest of the tag's manifest.
@@ -74,17 +76,17 @@ impl Tags {
         let mut state = self.state.lock().await;
         let fresh = |at: &Instant| at.elapsed() < self.refresh_interval;
         if !state.checked.as_ref().is_some_and(fresh) {
-            state.refresh().await;
+            state.refresh(&self.remotes).await;
         }
         state.find(tag)
     }
 }
 
 impl State {
-    async fn refresh(&mut self) {
+    async fn refresh(&mut self, remotes: &Remotes) {
         let mut unread = false;
         for source in &mut self.sources {
-            source.refresh().await;
+            source.refresh(remotes).await;
             unread |= matches!(source.content, Content::Unread(_));
         }
         // With nothing to go by, the next launch tries again at once.
@@ -122,8 +124,8 @@ impl Source {
     }
 
     /// Reads the file if it changed. A file that cannot be read any more stays as it was.
-    async fn refresh(&mut self) {
-        match self.read_if_changed().await {
+    async fn refresh(&mut self, remotes: &Remotes) {
+        match self.read_if_changed(remotes).await {
             Ok(None) => {}
             Ok(Some((stat, map))) => {
                 tracing::info!(file = %self.location, tags = map.len(), "read a tag map");
@@ -145,8 +147,11 @@ impl Source {
         }
     }
 
-    async fn read_if_changed(&self) -> Result<Option<(Stat, TagMap)>, StoreError> {
-        let store = remote::open(&self.location)?;
+    async fn read_if_changed(
+        &self,
+        remotes: &Remotes,
+    ) -> Result<Option<(Stat, TagMap)>, StoreError> {
+        let store = remotes.open(&self.location)?;
         let store = store.as_ref();
         if let Content::Read { stat: known, .. } = &self.content {
             let stat = store

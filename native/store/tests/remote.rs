@@ -7,8 +7,8 @@ use std::fs;
 
 use bytes::Bytes;
 use fixture::names;
-use storm_oci_store::remote::{self, Entry};
-use storm_oci_store::{ErrorKind, Location, StoreError};
+use storm_oci_store::remote::{Entry, Remotes};
+use storm_oci_store::{ErrorKind, Location, RemoteSettings, StoreError};
 use tempfile::TempDir;
 
 fn location(directory: &TempDir, name: &str) -> Location {
@@ -21,7 +21,7 @@ fn location(directory: &TempDir, name: &str) -> Location {
 async fn objects_are_published_once_and_replaced_whole() {
     let directory = TempDir::new().unwrap();
     let object = location(&directory, "layers/x.sqsh");
-    let store = remote::open(&object).unwrap();
+    let store = Remotes::new(RemoteSettings::default()).open(&object).unwrap();
 
     store.publish_new(&object, Bytes::from_static(b"first")).await.unwrap();
     let error = store.publish_new(&object, Bytes::from_static(b"second")).await.unwrap_err();
@@ -45,7 +45,7 @@ async fn objects_are_published_once_and_replaced_whole() {
 async fn a_range_is_whole_or_an_error() {
     let directory = TempDir::new().unwrap();
     let object = location(&directory, "x");
-    let store = remote::open(&object).unwrap();
+    let store = Remotes::new(RemoteSettings::default()).open(&object).unwrap();
     store.replace(&object, Bytes::from_static(b"12345")).await.unwrap();
     let stat = store.stat(&object).await.unwrap();
     for range in [0..6, 4..6, 5..6, 9..12] {
@@ -57,7 +57,7 @@ async fn a_range_is_whole_or_an_error() {
 async fn missing_objects_are_not_found_and_missing_directories_empty() {
     let directory = TempDir::new().unwrap();
     let object = location(&directory, "x");
-    let store = remote::open(&object).unwrap();
+    let store = Remotes::new(RemoteSettings::default()).open(&object).unwrap();
     let error = store.stat(&object).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
@@ -74,7 +74,7 @@ async fn missing_objects_are_not_found_and_missing_directories_empty() {
 async fn a_listing_has_the_objects_of_one_directory() {
     let directory = TempDir::new().unwrap();
     let top = location(&directory, "layers");
-    let store = remote::open(&top).unwrap();
+    let store = Remotes::new(RemoteSettings::default()).open(&top).unwrap();
     for (name, body) in [("layers/b", "22"), ("layers/a", "1"), ("layers/deep/c", ""), ("d", "")] {
         store.replace(&location(&directory, name), Bytes::from(body)).await.unwrap();
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use crate::cache::partial::Partial;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
 use crate::location::Location;
-use crate::remote;
+use crate::remote::{self, Remotes};
 
 /// The most that registries take as a manifest; configs stay well below.
 const LIMIT: u64 = 4 << 20;
@@ -22,11 +23,12 @@ const DOCUMENT_MODE: u32 = 0o644;
 #[derive(Debug)]
 pub(crate) struct Documents {
     directories: Directories,
+    remotes: Arc<Remotes>,
 }
 
 impl Documents {
-    pub(crate) fn new(directories: Directories) -> Self {
-        Self { directories }
+    pub(crate) fn new(directories: Directories, remotes: Arc<Remotes>) -> Self {
+        Self { directories, remotes }
     }
 
     /// The manifest with this digest, which the store has at `location`.
@@ -63,8 +65,8 @@ impl Documents {
         if let Some(bytes) = read_checked(path.clone(), digest).await? {
             return Ok(bytes);
         }
-        let bytes = match fetch(object, digest, location).await {
-            Err(StoreError::DigestMismatch { .. }) => fetch(object, digest, location).await,
+        let bytes = match self.fetch(object, digest, location).await {
+            Err(StoreError::DigestMismatch { .. }) => self.fetch(object, digest, location).await,
             outcome => outcome,
         }?;
         let partial = Partial::begin(&self.directories, partial_name).await?;
@@ -72,6 +74,22 @@ impl Documents {
         blocking("publish a document", move || partial.publish_bytes(&copy, DOCUMENT_MODE, &path))
             .await?;
         Ok(bytes)
+    }
+
+    async fn fetch(
+        &self,
+        object: Object,
+        digest: &Digest,
+        location: &Location,
+    ) -> Result<Bytes, StoreError> {
+        let store = self.remotes.open(location)?;
+        let (_, bytes) = remote::read_document(store.as_ref(), object, location, LIMIT).await?;
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        let (location, expected) = (location.clone(), digest.clone());
+        Err(StoreError::DigestMismatch { object, location, expected, found })
     }
 }
 
@@ -97,15 +115,4 @@ fn read_local(path: &Path, limit: u64) -> Result<Option<Bytes>, StoreError> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(StoreError::local("read", path, cause)),
     }
-}
-
-async fn fetch(object: Object, digest: &Digest, location: &Location) -> Result<Bytes, StoreError> {
-    let store = remote::open(location)?;
-    let (_, bytes) = remote::read_document(store.as_ref(), object, location, LIMIT).await?;
-    let found = Digest::of(&bytes);
-    if found == *digest {
-        return Ok(bytes);
-    }
-    let (location, expected) = (location.clone(), digest.clone());
-    Err(StoreError::DigestMismatch { object, location, expected, found })
 }

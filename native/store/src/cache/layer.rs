@@ -14,7 +14,7 @@ use crate::cache::side_file::{self, Content};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::Location;
-use crate::remote::{self, Stat};
+use crate::remote::{self, Remotes, Stat};
 
 /// Nobody needs to write a complete layer, its owner included.
 const LAYER_MODE: u32 = 0o444;
@@ -50,12 +50,13 @@ pub(crate) struct LayerSource {
 #[derive(Debug)]
 pub(crate) struct LayerCache {
     directories: Directories,
+    remotes: Arc<Remotes>,
     flights: Flights,
 }
 
 impl LayerCache {
-    pub(crate) fn new(directories: Directories) -> Self {
-        Self { directories, flights: Flights::default() }
+    pub(crate) fn new(directories: Directories, remotes: Arc<Remotes>) -> Self {
+        Self { directories, remotes, flights: Flights::default() }
     }
 
     /// The layer's local file, fetched if there is none that counts.
@@ -137,8 +138,7 @@ impl LayerCache {
         source: &LayerSource,
         partial: &Arc<Partial>,
     ) -> Result<u64, StoreError> {
-        // A store of its own for each try: what broke the first must not reach the second.
-        let store = remote::open(&source.location)?;
+        let store = self.remotes.open(&source.location)?;
         let location = &source.location;
         let stat = store
             .stat(location)

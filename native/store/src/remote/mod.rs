@@ -1,17 +1,23 @@
 //! Remote stores: what this crate asks of them, and which scheme is served by which.
 
 mod object;
+mod transfer;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::{Location, Scheme};
+use crate::settings::RemoteSettings;
 use object::ObjectBackend;
+pub use transfer::CHUNK;
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,7 +42,8 @@ pub struct Entry {
 /// A remote store. An object that is not there is [`StoreError::Remote`] of
 /// [`ErrorKind::NotFound`] from every method but [`RemoteStore::list`].
 ///
-/// No state is kept between two calls, so that a second try never meets what broke the first.
+/// A store may keep connections between two calls but no reader: a second try never meets what
+/// broke the first.
 #[async_trait]
 pub trait RemoteStore: fmt::Debug + Send + Sync {
     /// Asks for an object's size and version.
@@ -44,15 +51,31 @@ pub trait RemoteStore: fmt::Debug + Send + Sync {
 
     /// Reads a part of an object that [`RemoteStore::stat`] described.
     ///
-    /// The result is as long as the range: a range beyond the object's end is an error.
-    /// [`StoreError::Changed`] when the object is no longer the described one, as far as the store
-    /// can tell.
+    /// The stream yields exactly the range's bytes, in pieces of at most [`CHUNK`], or ends with
+    /// an error: [`StoreError::Changed`] when the object is no longer the described one, as far as
+    /// the store can tell, and any error for a range beyond the object's end. Nothing is asked of
+    /// the store before the first poll, nor for an empty range. Dropping it ends the transfer.
+    fn stream(
+        &self,
+        object: &Location,
+        stat: &Stat,
+        range: Range<u64>,
+    ) -> BoxStream<'static, Result<Bytes, StoreError>>;
+
+    /// The whole of a [`RemoteStore::stream`]. For what fits in memory.
     async fn read(
         &self,
         object: &Location,
         stat: &Stat,
         range: Range<u64>,
-    ) -> Result<Bytes, StoreError>;
+    ) -> Result<Bytes, StoreError> {
+        let mut whole = BytesMut::new();
+        let mut pieces = self.stream(object, stat, range);
+        while let Some(piece) = pieces.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
 
     /// The objects directly in a directory, by name; empty for a missing directory.
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError>;
@@ -66,16 +89,53 @@ pub trait RemoteStore: fmt::Debug + Send + Sync {
     async fn replace(&self, object: &Location, body: Bytes) -> Result<(), StoreError>;
 }
 
-/// A store that serves `location` and everything else of its scheme and host.
-///
-/// Does not connect: a store that is down shows at the first request.
-///
-/// # Errors
-///
-/// [`StoreError::Remote`] if a store's own configuration is unusable.
-pub fn open(location: &Location) -> Result<Arc<dyn RemoteStore>, StoreError> {
-    match location.scheme() {
-        Scheme::File => Ok(Arc::new(ObjectBackend::local())),
+/// The remote stores of one configuration. Meant to be shared: all who ask for the same host or
+/// bucket get the same store with its connections.
+#[derive(Debug)]
+pub struct Remotes {
+    #[expect(dead_code, reason = "directories need none of it; the stores that do come next")]
+    settings: RemoteSettings,
+    opened: Mutex<HashMap<(Scheme, String), Arc<dyn RemoteStore>>>,
+}
+
+impl Remotes {
+    /// Knows how to reach stores, and reaches none yet.
+    #[must_use]
+    pub fn new(settings: RemoteSettings) -> Self {
+        Self { settings, opened: Mutex::default() }
+    }
+
+    /// The store that serves `location` and everything else of its scheme and authority.
+    ///
+    /// Does not connect: a store that is down shows at the first request.
+    ///
+    /// # Errors
+    ///
+    /// Those of a store's own configuration, if it is unusable.
+    pub fn open(&self, location: &Location) -> Result<Arc<dyn RemoteStore>, StoreError> {
+        let key = (location.scheme(), location.authority().to_owned());
+        // The map is whole at every point where a panic could strike.
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = opened.get(&key) {
+            return Ok(Arc::clone(store));
+        }
+        let store: Arc<dyn RemoteStore> = match location.scheme() {
+            Scheme::File => Arc::new(ObjectBackend::local()),
+            scheme @ (Scheme::Hdfs
+            | Scheme::S3
+            | Scheme::Gs
+            | Scheme::Azure
+            | Scheme::Http
+            | Scheme::Https) => {
+                return Err(StoreError::UnsupportedScheme {
+                    text: location.to_string(),
+                    scheme: scheme.to_string(),
+                    supported: Scheme::File.to_string(),
+                });
+            }
+        };
+        opened.insert(key, Arc::clone(&store));
+        Ok(store)
     }
 }
 

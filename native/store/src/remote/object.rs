@@ -1,29 +1,38 @@
 //! Stores that the `object_store` library serves.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    Error, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload,
 };
 
+use super::transfer::{CHUNK, exactly};
 use super::{Entry, RemoteStore, Stat};
+use crate::cache::blocking;
 use crate::error::{ErrorKind, RemoteCause, StoreError};
 use crate::location::Location;
 
 /// One store of the library.
 pub(super) struct ObjectBackend {
-    store: Box<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
 }
 
 impl ObjectBackend {
     /// The directories of this host. Its writes are on disk when they return.
     pub(super) fn local() -> Self {
-        Self { store: Box::new(LocalFileSystem::new().with_fsync(true)) }
+        Self { store: Arc::new(LocalFileSystem::new().with_fsync(true)) }
     }
 
     async fn put(
@@ -61,35 +70,17 @@ impl RemoteStore for ObjectBackend {
         })
     }
 
-    async fn read(
+    fn stream(
         &self,
         object: &Location,
         stat: &Stat,
         range: Range<u64>,
-    ) -> Result<Bytes, StoreError> {
+    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let length = range.end.saturating_sub(range.start);
-        if length == 0 {
-            // Stores refuse an empty range.
-            return Ok(Bytes::new());
-        }
-        let path = path("read", object)?;
-        let options = GetOptions {
-            if_match: stat.version.clone(),
-            range: Some(GetRange::Bounded(range)),
-            ..GetOptions::default()
-        };
-        let result = self.store.get_opts(&path, options).await;
-        let bytes = match result {
-            Ok(result) => result.bytes().await,
-            Err(error) => Err(error),
-        }
-        .map_err(|error| failed("read", object, error))?;
-        // A range is cut at the object's end.
-        if u64::try_from(bytes.len()).is_ok_and(|found| found == length) {
-            Ok(bytes)
-        } else {
-            Err(StoreError::Changed { location: object.clone() })
-        }
+        let (store, object) = (Arc::clone(&self.store), object.clone());
+        let version = stat.version.clone();
+        let pieces = stream::once(pieces(store, object.clone(), version, range)).try_flatten();
+        exactly(length, object, pieces)
     }
 
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {
@@ -118,6 +109,70 @@ impl RemoteStore for ObjectBackend {
     async fn replace(&self, object: &Location, body: Bytes) -> Result<(), StoreError> {
         self.put("replace", object, body, PutMode::Overwrite).await
     }
+}
+
+/// The bytes of a range as they come.
+async fn pieces(
+    store: Arc<dyn ObjectStore>,
+    object: Location,
+    version: Option<String>,
+    range: Range<u64>,
+) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
+    let path = path("read", &object)?;
+    let options = GetOptions {
+        if_match: version,
+        range: Some(GetRange::Bounded(range)),
+        ..GetOptions::default()
+    };
+    let result =
+        store.get_opts(&path, options).await.map_err(|error| failed("read", &object, error))?;
+    // The library reads files in small pieces, each on another thread.
+    Ok(match result.payload {
+        GetResultPayload::File(file, _) => file_pieces(file, result.range, object).boxed(),
+        GetResultPayload::Stream(pieces) => {
+            pieces.map_err(move |error| failed("read", &object, error)).boxed()
+        }
+    })
+}
+
+/// A range of an open file in chunks.
+fn file_pieces(
+    file: File,
+    range: Range<u64>,
+    object: Location,
+) -> impl futures_util::Stream<Item = Result<Bytes, StoreError>> {
+    stream::try_unfold((file, range), move |(file, range)| {
+        let object = object.clone();
+        blocking("read a file", move || {
+            let length = range.end.saturating_sub(range.start);
+            let length = usize::try_from(length).map_or(CHUNK, |length| length.min(CHUNK));
+            let mut chunk = vec![0; length];
+            let found = read_at(&file, &mut chunk, range.start).map_err(|cause| {
+                let source = Box::new(cause);
+                failed("read", &object, Error::Generic { store: "file", source })
+            })?;
+            chunk.truncate(found);
+            let next = range.start.saturating_add(u64::try_from(found).unwrap_or(u64::MAX));
+            Ok((found > 0).then(|| (Bytes::from(chunk), (file, next..range.end))))
+        })
+    })
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_at(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
+    let (mut found, mut position) = (0, start);
+    while let Some(rest) = buffer.get_mut(found..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position) {
+            Ok(0) => break,
+            Ok(read) => {
+                found += read;
+                position = position.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// The library's form of a path. `parse` takes it literally, where its other constructors encode.

@@ -112,7 +112,7 @@ fn every_problem_is_listed() {
         keys::MEMORY_ENFORCEMENT: "maybe",
         keys::CPU_LIMIT: 0,
         keys::NUMA_META: {"0": {"numa.cores": "0-3"}},
-        keys::TOP_LEVEL: "hdfs://host:1/containers",
+        keys::TOP_LEVEL: "hdfs://user@host:1/containers",
         keys::REMOTE_TAG_MAP: null,
         keys::REFRESH_SECS: "soon",
         keys::MANIFESTS_TO_CACHE: 0,

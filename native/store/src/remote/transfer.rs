@@ -1,0 +1,71 @@
+//! What the streams of all stores have in common.
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::error::StoreError;
+use crate::location::Location;
+
+/// The most that a stream yields at once, in bytes. Large enough to hide the cost of a piece,
+/// small enough that many transfers at once stay small.
+pub const CHUNK: usize = 4 << 20;
+
+/// Makes `pieces` yield exactly `length` bytes in chunks, or end with an error.
+///
+/// A source that ends early or goes on for longer has another object than was described.
+pub(super) fn exactly(
+    length: u64,
+    object: Location,
+    pieces: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    if length == 0 {
+        return stream::empty().boxed();
+    }
+    let state = (pieces.boxed(), Bytes::new(), length);
+    stream::try_unfold(state, move |(mut pieces, mut piece, left)| {
+        let object = object.clone();
+        async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            while piece.is_empty() {
+                piece = match pieces.try_next().await? {
+                    Some(next) => next,
+                    None => return Err(StoreError::Changed { location: object }),
+                };
+            }
+            let chunk = piece.split_to(piece.len().min(CHUNK));
+            let left = u64::try_from(chunk.len())
+                .ok()
+                .and_then(|yielded| left.checked_sub(yielded))
+                .ok_or(StoreError::Changed { location: object })?;
+            Ok(Some((chunk, (pieces, piece, left))))
+        }
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn collected(length: u64, pieces: &[usize]) -> Result<Vec<usize>, StoreError> {
+        let pieces: Vec<_> = pieces.iter().map(|size| Ok(Bytes::from(vec![7; *size]))).collect();
+        let object = Location::parse("/srv/x").unwrap();
+        let chunks = exactly(length, object, stream::iter(pieces));
+        chunks.map_ok(|chunk| chunk.len()).try_collect().await
+    }
+
+    #[tokio::test]
+    async fn a_stream_has_the_length_it_promised_in_chunks() {
+        assert_eq!(collected(6, &[1, 0, 5]).await.unwrap(), [1, 5]);
+        let large = u64::try_from(CHUNK + 3).unwrap();
+        assert_eq!(collected(large, &[CHUNK + 3]).await.unwrap(), [CHUNK, 3]);
+        assert_eq!(collected(0, &[9]).await.unwrap(), [0; 0]);
+        for pieces in [&[1, 4][..], &[7], &[1, 6], &[]] {
+            let error = collected(6, pieces).await.unwrap_err();
+            assert!(matches!(error, StoreError::Changed { .. }), "{pieces:?}: {error}");
+        }
+    }
+}
