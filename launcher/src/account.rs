@@ -5,8 +5,9 @@ use std::ffi::CString;
 use nix::unistd::{Gid, User, getgrouplist};
 use storm_oci_request::AccountName;
 
+use crate::Call;
 use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::privilege::Identity;
 use crate::switches::without;
 
@@ -28,13 +29,9 @@ pub(crate) struct Account {
 /// # Errors
 ///
 /// [`Step::Account`] naming the rule that refused it.
-pub(crate) fn find(
-    name: &str,
-    caller: &Identity,
-    config: &Config,
-) -> Result<Account, LauncherError> {
+pub(crate) fn find(name: &str, caller: &Identity, config: &Config) -> Result<Account> {
     let shown: String = name.chars().take(SHOWN).collect();
-    let refused = |problem| LauncherError::refused(Step::Account, shown.as_str(), problem);
+    let refused = |problem| Step::Account.refused(shown.as_str(), problem);
     let mut account = look_up(name).map_err(refused)?;
     if is_caller(&account, caller) {
         // Another name for the same uid may come with other groups.
@@ -53,14 +50,11 @@ const SHOWN: usize = 40;
 /// # Errors
 ///
 /// [`Step::Account`] naming the rule that refused it.
-pub(crate) fn permitted_to_run(
-    account: &Account,
-    caller: &Identity,
-    config: &Config,
-) -> Result<(), LauncherError> {
-    let group = if is_caller(account, caller) { Group::Allowed } else { Group::Refused };
+pub(crate) fn permitted_to_run(call: &Call) -> Result<()> {
+    let Call { caller, config, account } = call;
+    let group = if is_caller(account, &caller.identity) { Group::Allowed } else { Group::Refused };
     judge(account, config, group)
-        .map_err(|problem| LauncherError::refused(Step::Account, account.name.as_str(), problem))
+        .map_err(|problem| Step::Account.refused(account.name.as_str(), problem))
 }
 
 fn is_caller(account: &Account, caller: &Identity) -> bool {

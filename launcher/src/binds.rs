@@ -8,7 +8,7 @@ use storm_oci_request::{BindMount, HostPath};
 
 use crate::config::{CONF_DIR, Config};
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::kernel::{clone_mounts, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
@@ -37,7 +37,7 @@ pub(crate) fn clone_all(
     config: &Config,
     user: &Identity,
     mounts: &[BindMount],
-) -> Result<Vec<SourceKind>, LauncherError> {
+) -> Result<Vec<SourceKind>> {
     let binds = container.open("binds")?;
     let rules = Rules::find(config)?;
     let clone = |(index, mount): (usize, &BindMount)| {
@@ -54,15 +54,15 @@ pub(crate) fn clone_all(
 }
 
 fn failed(source: &HostPath) -> impl Fn(Errno) -> LauncherError {
-    move |errno| LauncherError::failed(Step::BindSource, source.as_str(), errno)
+    Step::BindSource.failed(source)
 }
 
-fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd, LauncherError> {
+fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd> {
     let open = || {
         open_path(source.as_str()).map_err(|errno| {
             let problem =
                 format!("`{}`: {errno}, asked as uid {}", first_failing(source), user.uid);
-            LauncherError::refused(Step::BindSource, source.as_str(), problem)
+            Step::BindSource.refused(source.as_str(), problem)
         })
     };
     if without("bind-as-user") { open() } else { acting_as(user, open)? }
@@ -91,7 +91,7 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn find(config: &'a Config) -> Result<Self, LauncherError> {
+    fn find(config: &'a Config) -> Result<Self> {
         let closed = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
         let mut identities = Vec::new();
         for path in &closed {
@@ -104,10 +104,9 @@ impl<'a> Rules<'a> {
     /// What lies below a directory is told by the kernel's own path of the opened source, whose
     /// components no link has chosen; a closed directory by its identity, so that no other name of
     /// it passes.
-    fn check(&self, mount: &BindMount, source: &OwnedFd) -> Result<SourceKind, LauncherError> {
-        let refused = |problem: String| {
-            Err(LauncherError::refused(Step::BindSource, mount.source.as_str(), problem))
-        };
+    fn check(&self, mount: &BindMount, source: &OwnedFd) -> Result<SourceKind> {
+        let refused =
+            |problem: String| Err(Step::BindSource.refused(mount.source.as_str(), problem));
         let stat = fstat(source).map_err(failed(&mount.source))?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::BlockDevice | FileType::CharacterDevice if !without("bind-device") => {

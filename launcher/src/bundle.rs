@@ -5,7 +5,7 @@ use storm_oci_request::{HostPath, LaunchRequest, Rlimit, SpecInputs, runtime_spe
 
 use crate::account::Account;
 use crate::directory::Directory;
-use crate::error::LauncherError;
+use crate::error::Result;
 use crate::kernel::restricts_recursively;
 use crate::sanitize::CallerProcess;
 
@@ -20,7 +20,7 @@ pub(crate) fn write(
     caller: &CallerProcess,
     account: &Account,
     request: &LaunchRequest,
-) -> Result<Vec<u8>, LauncherError> {
+) -> Result<Vec<u8>> {
     let identity = &account.identity;
     let additional: Vec<u32> =
         identity.groups.iter().copied().filter(|gid| *gid != identity.gid).collect();

@@ -5,7 +5,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 use crate::switches::without;
@@ -23,8 +23,8 @@ pub(crate) fn open(
     caller: &Identity,
     path: &HostPath,
     step: Step,
-) -> Result<OwnedFd, LauncherError> {
-    let failed = |source: Errno| LauncherError::failed(step, path.as_str(), source);
+) -> Result<OwnedFd> {
+    let failed = |source: Errno| step.failed(path.as_str())(source);
     let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     let parent = if parent.is_empty() { "/" } else { parent };
     let file = acting_as(reader, || {
@@ -46,5 +46,5 @@ pub(crate) fn open(
          one link, not writable by others",
         stat.st_uid, stat.st_mode, stat.st_nlink, caller.uid
     );
-    Err(LauncherError::refused(step, path.as_str(), problem))
+    Err(step.refused(path.as_str(), problem))
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion};
 
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::process::HeldProcess;
 use crate::sys_file::{read_at_most, write_all};
 
@@ -51,8 +51,8 @@ pub(crate) struct ControllerFile {
 
 impl Hierarchies {
     /// Finds them in the mount table: those mounted as a whole, each once.
-    pub(crate) fn find() -> Result<Self, LauncherError> {
-        let failed = |source| LauncherError::failed(Step::Cgroup, MOUNTINFO, source);
+    pub(crate) fn find() -> Result<Self> {
+        let failed = Step::Cgroup.failed(MOUNTINFO);
         let file = open_at(CWD, MOUNTINFO, OFlags::RDONLY).map_err(failed)?;
         let table = read_at_most(&file, usize::MAX).map_err(failed)?.unwrap_or_default();
         let mut found: Vec<Hierarchy> = Vec::new();
@@ -63,14 +63,14 @@ impl Hierarchies {
             if mount.root == "/" && !found.iter().any(known) {
                 let opened = open_root(&mount).map_err(|source| {
                     let place = mount.mount_point.display().to_string();
-                    LauncherError::failed(Step::Cgroup, place, source)
+                    Step::Cgroup.failed(&place)(source)
                 })?;
                 found.extend(opened.map(|root| Hierarchy { root, mount }));
             }
         }
         if found.is_empty() {
             let problem = "no cgroup hierarchy is mounted";
-            return Err(LauncherError::refused(Step::Cgroup, MOUNTINFO, problem));
+            return Err(Step::Cgroup.refused(MOUNTINFO, problem));
         }
         Ok(Self(found))
     }
@@ -81,7 +81,7 @@ impl Hierarchies {
     }
 
     /// Where the cgroup exists already, if it does.
-    pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>, LauncherError> {
+    pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>> {
         for hierarchy in &self.0 {
             match open_at(&hierarchy.root, cgroup.relative(), OFlags::PATH) {
                 Ok(_) => return Ok(Some(hierarchy.path_of(cgroup))),
@@ -93,7 +93,7 @@ impl Hierarchies {
     }
 
     /// Whether no process runs in the cgroup. One that has ended may still be listed.
-    pub(crate) fn is_empty(&self, cgroup: &CgroupPath) -> Result<bool, LauncherError> {
+    pub(crate) fn is_empty(&self, cgroup: &CgroupPath) -> Result<bool> {
         for hierarchy in &self.0 {
             for pid in hierarchy.processes(cgroup)? {
                 let held = HeldProcess::find(pid).map_err(hierarchy.failed(cgroup))?;
@@ -107,7 +107,7 @@ impl Hierarchies {
     }
 
     /// Kills every process in the cgroup and waits for their end, for a limited time.
-    pub(crate) fn kill(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
+    pub(crate) fn kill(&self, cgroup: &CgroupPath) -> Result<()> {
         let start = Instant::now();
         while !self.is_empty(cgroup)? {
             for hierarchy in &self.0 {
@@ -117,7 +117,7 @@ impl Hierarchies {
             }
             if start.elapsed() > KILL_LIMIT {
                 let problem = "its processes do not end";
-                return Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem));
+                return Err(Step::Cgroup.refused(cgroup.as_str(), problem));
             }
             std::thread::sleep(KILL_PAUSE);
         }
@@ -128,7 +128,7 @@ impl Hierarchies {
     ///
     /// A process that was killed leaves its hierarchies one by one, and one that was being moved
     /// in may still arrive: so a busy cgroup is emptied and tried again, for a limited time.
-    pub(crate) fn remove(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
+    pub(crate) fn remove(&self, cgroup: &CgroupPath) -> Result<()> {
         let start = Instant::now();
         for hierarchy in &self.0 {
             loop {
@@ -164,7 +164,7 @@ impl Hierarchies {
     }
 
     /// Moves the calling process to a container's cgroup, in every hierarchy that has it.
-    pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<(), LauncherError> {
+    pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<()> {
         for hierarchy in &self.0 {
             match hierarchy.enter(cgroup, OWN) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -176,7 +176,7 @@ impl Hierarchies {
 
     /// Moves a process to a cgroup, made where it is missing, in the hierarchies by which a service
     /// manager finds a unit's processes.
-    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), LauncherError> {
+    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<()> {
         let services = |hierarchy: &&Hierarchy| {
             hierarchy.mount.version == CgroupVersion::V2 || hierarchy.mount.has("name=systemd")
         };
@@ -211,14 +211,14 @@ impl Hierarchy {
     }
 
     fn failed(&self, cgroup: &CgroupPath) -> impl Fn(Errno) -> LauncherError {
-        move |source| LauncherError::failed(Step::Cgroup, self.path_of(cgroup), source)
+        move |source| Step::Cgroup.failed(&self.path_of(cgroup))(source)
     }
 
     fn open(&self, cgroup: &CgroupPath, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         open_at(&self.root, format!("{}/{name}", cgroup.relative()), flags)
     }
 
-    fn processes(&self, cgroup: &CgroupPath) -> Result<Vec<u32>, LauncherError> {
+    fn processes(&self, cgroup: &CgroupPath) -> Result<Vec<u32>> {
         let file = self.open(cgroup, "cgroup.procs", OFlags::RDONLY);
         match file.and_then(|file| read_at_most(&file, MAX_BYTES)) {
             Ok(bytes) => {

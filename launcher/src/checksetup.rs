@@ -12,7 +12,7 @@ use storm_oci_request::HostPath;
 
 use crate::cgroup::Hierarchies;
 use crate::config::{self, Config};
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::kernel;
 use crate::report;
 use crate::runc::Runc;
@@ -33,12 +33,9 @@ struct Findings {
     warnings: Vec<String>,
 }
 
-/// Reports every problem. `powerless` is why the program is not root, when it is not.
-///
-/// # Errors
-///
-/// The first problem's code, all of them reported already.
-pub(crate) fn check(powerless: Option<LauncherError>) -> Result<(), LauncherError> {
+/// Reports every problem; gives the first one's exit code, or 0. `powerless` is why the program is
+/// not root, when it is not.
+pub(crate) fn check(powerless: Option<LauncherError>) -> u8 {
     let as_root = powerless.is_none();
     let mut findings = Findings { problems: powerless.into_iter().collect(), warnings: vec![] };
     let config = findings.check_config();
@@ -55,15 +52,11 @@ pub(crate) fn check(powerless: Option<LauncherError>) -> Result<(), LauncherErro
     findings.check_cgroups();
     findings.check_kernel(as_root);
     findings.problems.iter().for_each(report::problem);
-    let outcome = match findings.problems.first() {
-        Some(first) => Err(LauncherError::Reported { code: first.exit_code() }),
-        None => {
-            report::fine(&format!("the installation is fine ({})", config::path()));
-            Ok(())
-        }
-    };
+    if findings.problems.is_empty() {
+        report::fine(&format!("the installation is fine ({})", config::path()));
+    }
     findings.warnings.iter().for_each(|warning| report::fine(warning));
-    outcome
+    findings.problems.first().map_or(0, |first| first.step.exit_code())
 }
 
 impl Findings {
@@ -74,14 +67,14 @@ impl Findings {
         problem: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.problems.push(LauncherError::refused(step, object, problem).with_hint(fix));
+        self.problems.push(step.refused(object, problem).with_hint(fix));
     }
 
     fn warn(&mut self, warning: &str, fix: &str) {
         self.warnings.push(format!("warning: {warning} (hint: {fix})"));
     }
 
-    fn keep<T>(&mut self, outcome: Result<T, LauncherError>) -> Option<T> {
+    fn keep<T>(&mut self, outcome: Result<T>) -> Option<T> {
         outcome.map_err(|error| self.problems.push(error)).ok()
     }
 

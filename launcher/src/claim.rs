@@ -8,7 +8,7 @@ use rustix::fd::OwnedFd;
 use storm_oci_request::LaunchRecord;
 
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::host::Host;
 use crate::launch;
 use crate::remains::{self, Hold};
@@ -34,13 +34,13 @@ pub(crate) struct Claim {
 /// # Errors
 ///
 /// [`Step::Launch`] when it is there and no leftover of the same caller's.
-pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, LauncherError> {
+pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim> {
     let container = &record.container_id;
     match remains::take(host, container, record.caller.uid) {
         Ok(Hold::Taken(leftover)) if leftover.is_orphan(host)? => leftover.remove(host)?,
         // Below, its directory says that it exists.
         Ok(_) => {}
-        Err(error) if error.step() == Some(Step::Foreign) => {}
+        Err(error) if error.step == Step::Foreign => {}
         Err(error) => return Err(error),
     }
     let others = host.run_root.serialize()?;
@@ -51,7 +51,7 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
     if let Some(place) = host.hierarchies.existing(&record.cgroup)?
         && !without("cgroup-must-not-exist")
     {
-        return Err(LauncherError::refused(Step::Cgroup, place, "it exists already"));
+        return Err(Step::Cgroup.refused(place, "it exists already"));
     }
     let directory = root.make(container.as_str())?;
     let claimed = fill(host, record, &directory);
@@ -63,10 +63,10 @@ pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim, Launche
 }
 
 fn exists(record: &LaunchRecord, problem: &str) -> LauncherError {
-    LauncherError::refused(Step::Launch, record.container_id.as_str(), problem)
+    Step::Launch.refused(record.container_id.as_str(), problem)
 }
 
-fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim, LauncherError> {
+fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim> {
     let lock = lock_file(directory)?;
     if !try_lock(&lock)? {
         return Err(exists(record, "its directory is locked"));

@@ -8,7 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 pub(crate) use storm_oci_request::{Config, ConfigMistake};
 
-use crate::error::{CHECK_SETUP, LauncherError, Step};
+use crate::error::{CHECK_SETUP, Result, Step};
 use crate::sys_file::read_at_most;
 use crate::trusted::open_trusted;
 
@@ -28,12 +28,12 @@ pub(crate) fn path() -> String {
 /// # Errors
 ///
 /// [`Step::Config`] naming the file, directory or line at fault.
-pub(crate) fn load() -> Result<Config, LauncherError> {
+pub(crate) fn load() -> Result<Config> {
     let file = open_trusted(&path())?;
     read(&file).map_err(|mistakes| {
         let first = mistakes.into_iter().next();
         let problem = first.map_or_else(String::new, |mistake| mistake.problem);
-        LauncherError::refused(Step::Config, path(), problem).with_hint(CHECK_SETUP)
+        Step::Config.refused(path(), problem).with_hint(CHECK_SETUP)
     })
 }
 

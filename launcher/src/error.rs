@@ -3,36 +3,32 @@
 //! The numbers 1 to 45 and 255 are the original launcher's, so that scripts that know them keep
 //! working; 50 to 63 are ours.
 
+use std::fmt::Display;
+
 use rustix::io::Errno;
 use storm_oci_request::{CommandLineError, IdError};
 
-/// Why the launcher refused or failed.
+/// What a step of the launcher gives, unless it was refused or failed.
+pub(crate) type Result<T, E = LauncherError> = std::result::Result<T, E>;
+
+/// A step that was refused, by our own rules or by the kernel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LauncherError {
-    /// A step was refused, by our own rules or by the kernel.
-    #[error("cannot {} `{object}`: {problem}", .step.verb())]
-    Failed {
-        /// The step.
-        step: Step,
-        /// The file, directory, account, container or argument.
-        object: String,
-        /// What was found and what is allowed, or the kernel's answer.
-        problem: String,
-        /// What the reader can do next, where there is something.
-        hint: Option<String>,
-    },
-    /// A failure that was reported already, by another process of this launch or line by line.
-    #[error("cannot go on: reported above")]
-    Reported {
-        /// Its exit code.
-        code: u8,
-    },
+#[error("cannot {} `{object}`: {problem}", .step.verb())]
+pub(crate) struct LauncherError {
+    /// The step.
+    pub(crate) step: Step,
+    /// The file, directory, account, container or argument.
+    pub(crate) object: String,
+    /// What was found and what is allowed, or the kernel's answer.
+    pub(crate) problem: String,
+    /// What the reader can do next, where there is something.
+    pub(crate) hint: Option<String>,
 }
 
 /// Declares the steps, each with the verb of its error message and its exit code.
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident, $verb:literal, $code:literal;)*) => {
-        /// A named step: gives an error its verb and its exit code.
+        /// A named step: makes errors with its verb and its exit code.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub(crate) enum Step {
             $($(#[$doc])* $step,)*
@@ -44,7 +40,8 @@ macro_rules! steps {
                 match self { $(Self::$step => $verb,)* }
             }
 
-            const fn exit_code(self) -> u8 {
+            /// The process's exit status when the step fails.
+            pub(crate) const fn exit_code(self) -> u8 {
                 match self { $(Self::$step => $code,)* }
             }
         }
@@ -134,78 +131,47 @@ steps! {
 pub(crate) const CHECK_SETUP: &str =
     "run `worker-launcher --checksetup` as root; it lists every problem and its fix";
 
-impl LauncherError {
-    /// A failed system call.
-    pub(crate) fn failed(step: Step, object: impl Into<String>, source: Errno) -> Self {
-        let error = Self::refused(step, object, source.to_string());
-        match (step, source) {
-            (Step::Mount, Errno::NODEV) => error
-                .with_hint("this kernel lacks that file system: load its module with `modprobe`"),
-            _ => error,
-        }
-    }
-
+impl Step {
     /// A refusal by our own rules.
-    pub(crate) fn refused(
-        step: Step,
-        object: impl Into<String>,
-        problem: impl Into<String>,
-    ) -> Self {
-        let (object, problem) = (object.into(), problem.into());
-        Self::Failed { step, object, problem, hint: None }
+    pub(crate) fn refused(self, object: impl Display, problem: impl Into<String>) -> LauncherError {
+        let (object, problem) = (object.to_string(), problem.into());
+        LauncherError { step: self, object, problem, hint: None }
     }
 
+    /// Makes the error of a system call on `object` that failed.
+    pub(crate) fn failed(
+        self,
+        object: impl Display + Copy,
+    ) -> impl Fn(Errno) -> LauncherError + Copy {
+        move |source: Errno| {
+            let error = self.refused(object, source.to_string());
+            match (self, source) {
+                (Self::Mount, Errno::NODEV) => error.with_hint(
+                    "this kernel lacks that file system: load its module with `modprobe`",
+                ),
+                _ => error,
+            }
+        }
+    }
+}
+
+impl LauncherError {
     /// The same with what the reader can do next.
-    pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Failed { hint, .. } = &mut self {
-            *hint = Some(text.into());
-        }
-        self
-    }
-
-    /// What the reader can do next, where there is something.
-    pub(crate) fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Failed { hint, .. } => hint.as_deref(),
-            Self::Reported { .. } => None,
-        }
-    }
-
-    /// The step that failed, unless that was reported already.
-    pub(crate) fn step(&self) -> Option<Step> {
-        match self {
-            Self::Failed { step, .. } => Some(*step),
-            Self::Reported { .. } => None,
-        }
-    }
-
-    /// The process's exit status for this failure.
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failed { step, .. } => step.exit_code(),
-            Self::Reported { code } => *code,
-        }
-    }
-
-    /// The layer file that was refused, for the library to throw away.
-    pub(crate) fn refused_layer(&self) -> Option<&str> {
-        match self {
-            Self::Failed { step: Step::CheckLayer | Step::MountLayer, object, .. } => Some(object),
-            _ => None,
-        }
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 
 impl From<CommandLineError> for LauncherError {
     fn from(error: CommandLineError) -> Self {
         let step = if error.unknown_command { Step::Command } else { Step::Arguments };
-        Self::refused(step, error.found, error.problem)
+        step.refused(error.found, error.problem)
     }
 }
 
 impl From<IdError> for LauncherError {
     fn from(error: IdError) -> Self {
-        Self::refused(Step::Arguments, "worker-launcher", error.to_string())
+        Step::Arguments.refused("worker-launcher", error.to_string())
     }
 }
 
@@ -244,17 +210,14 @@ mod tests {
         ];
         for (code, steps) in table {
             for step in steps {
-                let failed = LauncherError::failed(*step, "x", Errno::PERM);
-                assert_eq!(failed.exit_code(), code, "{failed}");
-                assert_eq!(failed.step(), Some(*step));
+                assert_eq!(step.exit_code(), code, "{step:?}");
             }
         }
-        assert_eq!(LauncherError::Reported { code: 7 }.exit_code(), 7);
     }
 
     #[test]
     fn a_message_is_one_line() {
-        let failed = LauncherError::failed(Step::Own, "/a", Errno::ACCESS);
+        let failed = Step::Own.failed("/a")(Errno::ACCESS);
         assert_eq!(
             failed.to_string(),
             "cannot change ownership of `/a`: Permission denied (os error 13)"

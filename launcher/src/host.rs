@@ -4,7 +4,7 @@ use storm_oci_request::{CgroupPath, ContainerId};
 
 use crate::cgroup::Hierarchies;
 use crate::config::Config;
-use crate::error::LauncherError;
+use crate::error::Result;
 use crate::run_root::RunRoot;
 use crate::runc::Runc;
 
@@ -22,7 +22,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Opens all of them.
-    pub(crate) fn open(config: &Config) -> Result<Self, LauncherError> {
+    pub(crate) fn open(config: &Config) -> Result<Self> {
         Ok(Self {
             run_root: RunRoot::open(config)?,
             hierarchies: Hierarchies::find()?,

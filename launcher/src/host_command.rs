@@ -11,13 +11,12 @@ use rustix::io::Errno;
 use rustix::process::{fchdir, umask};
 use storm_oci_request::HostPath;
 
-use crate::account::{self, Account};
+use crate::Call;
+use crate::account;
 use crate::callers_file;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::ownership;
 use crate::privilege::become_for_good;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 use crate::sys;
 use crate::sys_file::read_at_most;
@@ -37,15 +36,9 @@ pub(crate) const UMASK: Mode = Mode::from_bits_retain(0o027);
 /// # Errors
 ///
 /// Whatever was refused or failed; there is no other way to return.
-pub(crate) fn worker(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    dir: &HostPath,
-    script: &HostPath,
-) -> Result<(), LauncherError> {
-    let give = || ownership::give_worker_dir(caller, config, account, dir);
-    become_script(caller, config, account, dir, script, give)
+pub(crate) fn worker(call: &Call, dir: &HostPath, script: &HostPath) -> Result<()> {
+    let give = || ownership::give_worker_dir(call, dir);
+    become_script(call, dir, script, give)
 }
 
 /// Becomes a profiler's script, in a directory that is the user's already.
@@ -53,42 +46,35 @@ pub(crate) fn worker(
 /// # Errors
 ///
 /// As [`worker`].
-pub(crate) fn profiler(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    dir: &HostPath,
-    script: &HostPath,
-) -> Result<(), LauncherError> {
-    become_script(caller, config, account, dir, script, || Ok(()))
+pub(crate) fn profiler(call: &Call, dir: &HostPath, script: &HostPath) -> Result<()> {
+    become_script(call, dir, script, || Ok(()))
 }
 
 fn become_script(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
+    call: &Call,
     dir: &HostPath,
     script: &HostPath,
-    prepare: impl FnOnce() -> Result<(), LauncherError>,
-) -> Result<(), LauncherError> {
-    if !config.host_commands && !without("host-commands") {
+    prepare: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    if !call.config.host_commands && !without("host-commands") {
         let problem = "worker.launcher.host-commands is false: nothing runs outside containers";
-        return Err(LauncherError::refused(Step::Execute, script.as_str(), problem));
+        return Err(Step::Execute.refused(script.as_str(), problem));
     }
-    account::permitted_to_run(account, &caller.identity, config)?;
-    let failed = |source| LauncherError::failed(Step::Script, script.as_str(), source);
-    let file = callers_file::open(&caller.identity, &caller.identity, script, Step::Script)?;
+    account::permitted_to_run(call)?;
+    let failed = Step::Script.failed(script.as_str());
+    let file =
+        callers_file::open(&call.caller.identity, &call.caller.identity, script, Step::Script)?;
     prepare()?;
-    caller.give_back()?;
-    become_for_good(&account.identity)?;
+    call.caller.give_back()?;
+    become_for_good(&call.account.identity)?;
     let text = read_at_most(&file, MAX_BYTES).map_err(failed)?;
     let text = text.ok_or_else(|| failed(Errno::FBIG))?;
     let directory = open_directory(dir.as_str())?;
     directory.create_with(COPY, 0o700, &text)?;
     umask(UMASK);
     let copy = directory.path_of(COPY);
-    let refused = |source| LauncherError::failed(Step::Execute, copy.as_str(), source);
+    let refused = Step::Execute.failed(copy.as_str());
     fchdir(&directory).map_err(refused)?;
     let program = CString::new(copy.as_str()).map_err(|_| refused(Errno::INVAL))?;
-    Err(refused(sys::become_program(&directory, &program, &[&program], &caller.environment)))
+    Err(refused(sys::become_program(&directory, &program, &[&program], &call.caller.environment)))
 }

@@ -4,7 +4,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 use storm_oci_request::{BindMount, HostPath, RuntimeConfig};
 
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::kernel::open_in_root;
 
 /// Looks for the container's program where runc will: in the directories of the image's `PATH`.
@@ -14,7 +14,7 @@ use crate::kernel::open_in_root;
 /// # Errors
 ///
 /// [`Step::FindProgram`] when it is in none of them.
-pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<(), LauncherError> {
+pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<()> {
     let Some(program) = config.process.args.first() else {
         return Ok(());
     };
@@ -38,12 +38,12 @@ pub(crate) fn check_program(rootfs: &OwnedFd, config: &RuntimeConfig) -> Result<
     if found {
         return Ok(());
     }
-    Err(LauncherError::refused(
-        Step::FindProgram,
-        program.as_str(),
-        format!("the image has no such executable in PATH `{}`", search.unwrap_or_default()),
-    )
-    .with_hint("Storm starts workers with bash: the image needs it on its PATH"))
+    Err(Step::FindProgram
+        .refused(
+            program.as_str(),
+            format!("the image has no such executable in PATH `{}`", search.unwrap_or_default()),
+        )
+        .with_hint("Storm starts workers with bash: the image needs it on its PATH"))
 }
 
 fn is_covered(path: &str, mounts: &[BindMount]) -> bool {

@@ -6,11 +6,10 @@ use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper, setsid};
 use storm_oci_request::{ContainerId, LaunchRecord, LaunchRequest, LaunchState, ProcessRecord};
 
-use crate::account::Account;
+use crate::Call;
 use crate::claim::Claim;
-use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::host::Host;
 use crate::layers::{self, LayerFile};
 use crate::phases::Phases;
@@ -18,7 +17,6 @@ use crate::process::HeldProcess;
 use crate::request_file::WorkerPaths;
 use crate::rootfs::HostNamespace;
 use crate::runc::{self, Runc};
-use crate::sanitize::CallerProcess;
 use crate::sys_file::write_all;
 use crate::{
     binds, bundle, image, monitor, mount_points, ownership, read_back, remains, report, rootfs,
@@ -28,12 +26,8 @@ use crate::{
 /// A launch that has been checked and claimed.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
-    /// Who asked.
-    pub(crate) caller: &'a CallerProcess,
-    /// Root's configuration.
-    pub(crate) config: &'a Config,
-    /// The account to run as.
-    pub(crate) account: &'a Account,
+    /// Who asked, and for whom.
+    pub(crate) call: &'a Call,
     /// The worker's directories.
     pub(crate) worker: WorkerPaths,
     /// The request.
@@ -68,12 +62,12 @@ pub(crate) fn launch(
             // Leaving the namespace takes the kernel a while: nobody waits for it here. Should it
             // fail, the container's mounts stay until the monitor's end, a moment after its own.
             let _stays = outside.enter();
-            monitor::stay(&launch.claim, &launch.caller.identity, &record, &launch.host)
+            monitor::stay(&launch.claim, &launch.call.caller.identity, &record, &launch.host)
         }
         Err(error) => {
             undo(&launch.host, &launch.request.container_id);
             report::failure(&error);
-            let _unheard = write_all(word, &[error.exit_code()]);
+            let _unheard = write_all(word, &[error.step.exit_code()]);
             sys::end(1)
         }
     }
@@ -84,17 +78,17 @@ fn steps(
     record: &mut LaunchRecord,
     mut layers: Vec<LayerFile>,
     mut phases: Phases,
-) -> Result<(), LauncherError> {
-    let Launch { caller, config, account, worker, request, host, claim } = launch;
+) -> Result<()> {
+    let Launch { call, worker, request, host, claim } = launch;
+    let Call { caller, config, account } = call;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
-    let own =
-        become_parent().map_err(|source| LauncherError::failed(Step::Spawn, "monitor", source))?;
+    let own = become_parent().map_err(Step::Spawn.failed("monitor"))?;
     record.monitor = own;
     let mounted = layers::mount_all(&host.run_root, &mut layers)?;
     record.layers = layers.iter().map(|layer| layer.record.clone()).collect();
     phases.done("layers");
-    ownership::give_worker_dir(caller, config, account, &worker.directory)?;
+    ownership::give_worker_dir(call, &worker.directory)?;
     let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
     phases.done("worker directory");
     rootfs::enter_private_namespace()?;
@@ -136,7 +130,7 @@ fn become_parent() -> Result<Option<ProcessRecord>, Errno> {
 }
 
 /// The container's first process: the one runc names, proven by its cgroup.
-fn find_init(launch: &Launch<'_>, directory: &Directory) -> Result<HeldProcess, LauncherError> {
+fn find_init(launch: &Launch<'_>, directory: &Directory) -> Result<HeldProcess> {
     let container = &launch.request.container_id;
     let cgroup = launch.host.cgroup_of(container);
     let held = match runc::read_pid(directory)? {
@@ -150,23 +144,20 @@ fn find_init(launch: &Launch<'_>, directory: &Directory) -> Result<HeldProcess, 
     if ours || !running {
         return Ok(held);
     }
-    Err(LauncherError::refused(
-        Step::RunContainer,
-        container.as_str(),
-        "the process that runc names is in another cgroup",
-    ))
+    Err(Step::RunContainer
+        .refused(container.as_str(), "the process that runc names is in another cgroup"))
 }
 
 fn lost(container: &ContainerId, source: Errno) -> LauncherError {
-    LauncherError::failed(Step::RunContainer, container.as_str(), source)
+    Step::RunContainer.failed(container.as_str())(source)
 }
 
 /// The pid file and a copy of the bundle: for people and old tools. No launch fails for them.
 fn write_for_people(launch: &Launch<'_>, pid: u32, bundle: &[u8]) {
     let pid_file = launch.request.pid_file.as_str();
     let copy = format!("{}/config.json", launch.worker.directory);
-    let user = &launch.account.identity;
-    let supervisor = &launch.caller.identity;
+    let user = &launch.call.account.identity;
+    let supervisor = &launch.call.caller.identity;
     for outcome in [
         worker_files::write_file(user, pid_file, 0o644, pid.to_string().as_bytes()),
         worker_files::write_file(supervisor, &copy, 0o600, bundle),

@@ -8,7 +8,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use storm_oci_request::LayerKey;
 
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::layers::{MOUNT_POINT, is_mounted, lock_layers};
 use crate::run_root::lock_file;
@@ -18,7 +18,7 @@ use crate::switches::without;
 ///
 /// Unmounting takes a layer from no container: each has clones of its own. It is only that the
 /// next launch must mount it again.
-pub(crate) fn reap(host: &Host, keep: u32) -> Result<(), LauncherError> {
+pub(crate) fn reap(host: &Host, keep: u32) -> Result<()> {
     let directory = &host.run_root.layers;
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     if keys(directory)?.len() <= keep {
@@ -43,7 +43,7 @@ pub(crate) fn reap(host: &Host, keep: u32) -> Result<(), LauncherError> {
 }
 
 /// Removes the directories that launches left which were killed before they mounted anything.
-pub(crate) fn remove_unmounted(host: &Host) -> Result<(), LauncherError> {
+pub(crate) fn remove_unmounted(host: &Host) -> Result<()> {
     let directory = &host.run_root.layers;
     let held = lock_file(directory)?;
     lock_layers(&held, FlockOperation::LockExclusive)?;
@@ -55,7 +55,7 @@ pub(crate) fn remove_unmounted(host: &Host) -> Result<(), LauncherError> {
     Ok(())
 }
 
-fn keys(directory: &Directory) -> Result<Vec<LayerKey>, LauncherError> {
+fn keys(directory: &Directory) -> Result<Vec<LayerKey>> {
     let names = directory.entries()?;
     Ok(names.iter().filter_map(|name| LayerKey::parse(name).ok()).collect())
 }
@@ -68,7 +68,7 @@ fn last_use(directory: &Directory, key: &LayerKey) -> (i64, u64) {
 }
 
 /// The layers that a record names. A record that cannot be read may name any.
-fn used(host: &Host) -> Result<BTreeSet<LayerKey>, LauncherError> {
+fn used(host: &Host) -> Result<BTreeSet<LayerKey>> {
     let mut used = BTreeSet::new();
     if without("layer-in-use") {
         return Ok(used);
@@ -82,14 +82,14 @@ fn used(host: &Host) -> Result<BTreeSet<LayerKey>, LauncherError> {
 }
 
 /// Unmounts a layer and removes its directory; false when a process of the host is in it.
-fn remove(directory: &Directory, key: &LayerKey) -> Result<bool, LauncherError> {
+fn remove(directory: &Directory, key: &LayerKey) -> Result<bool> {
     let layer = directory.open(key.as_str())?;
     if is_mounted(directory, key)? {
         let path = layer.path_of(MOUNT_POINT);
         match unmount(&path, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             Err(Errno::BUSY) => return Ok(false),
-            Err(source) => return Err(LauncherError::failed(Step::Unmount, path, source)),
+            Err(source) => return Err(Step::Unmount.failed(&path)(source)),
         }
     }
     layer.remove_dir(MOUNT_POINT)?;

@@ -23,7 +23,7 @@ use storm_oci_request::{
 
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::kernel::{mount_filesystem, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
@@ -58,7 +58,7 @@ pub(crate) fn open_all(
     user: &Identity,
     config: &Config,
     layers: &[RequestLayer],
-) -> Result<Vec<LayerFile>, LauncherError> {
+) -> Result<Vec<LayerFile>> {
     let open_each = || {
         let (mut directories, mut seen) = (BTreeMap::new(), BTreeSet::new());
         let mut opened = Vec::with_capacity(layers.len());
@@ -88,7 +88,7 @@ fn open_directory(
     layer: &HostPath,
     caller: &Identity,
     user: &Identity,
-) -> Result<OwnedFd, LauncherError> {
+) -> Result<OwnedFd> {
     let failed = failed(layer);
     let directory = open_path(if parent.is_empty() { "/" } else { parent }).map_err(&failed)?;
     let mut stat = fstat(&directory).map_err(&failed)?;
@@ -121,7 +121,7 @@ fn open_layer(
     layer: &RequestLayer,
     caller: &Identity,
     config: &Config,
-) -> Result<LayerFile, LauncherError> {
+) -> Result<LayerFile> {
     let path = &layer.path;
     let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     flags.set(OFlags::NOFOLLOW, !without("layer-no-links"));
@@ -143,12 +143,7 @@ fn open_layer(
     Ok(LayerFile { fd, kind: layer.media_type, record })
 }
 
-fn check_owner(
-    layer: &HostPath,
-    what: &str,
-    stat: &Stat,
-    caller: &Identity,
-) -> Result<(), LauncherError> {
+fn check_owner(layer: &HostPath, what: &str, stat: &Stat, caller: &Identity) -> Result<()> {
     let owner = stat.st_uid == 0 || stat.st_uid == caller.uid || without("layer-owner");
     let mode = stat.st_mode & 0o022 == 0 || without("layer-mode");
     must(layer, owner && mode, || {
@@ -163,17 +158,13 @@ fn told(what: &str, stat: &Stat) -> String {
     format!("{what} is owned by uid {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
 }
 
-fn must(
-    layer: &HostPath,
-    holds: bool,
-    problem: impl FnOnce() -> String,
-) -> Result<(), LauncherError> {
-    let refused = || LauncherError::refused(Step::CheckLayer, layer.as_str(), problem());
+fn must(layer: &HostPath, holds: bool, problem: impl FnOnce() -> String) -> Result<()> {
+    let refused = || Step::CheckLayer.refused(layer.as_str(), problem());
     if holds { Ok(()) } else { Err(refused()) }
 }
 
 fn failed(path: &HostPath) -> impl Fn(Errno) -> LauncherError {
-    move |source| LauncherError::failed(Step::CheckLayer, path.as_str(), source)
+    move |source| Step::CheckLayer.failed(path.as_str())(source)
 }
 
 fn key_of(stat: &Stat) -> LayerKey {
@@ -187,8 +178,8 @@ fn key_of(stat: &Stat) -> LayerKey {
 }
 
 /// Takes the lock of all layers, or changes how it is held.
-pub(crate) fn lock_layers(held: &OwnedFd, operation: FlockOperation) -> Result<(), LauncherError> {
-    lock(held, operation).map_err(|source| LauncherError::failed(Step::Lock, "layers", source))
+pub(crate) fn lock_layers(held: &OwnedFd, operation: FlockOperation) -> Result<()> {
+    lock(held, operation).map_err(Step::Lock.failed("layers"))
 }
 
 /// Mounts the layers that are not mounted yet, and says so in their records. Returns their lock,
@@ -197,10 +188,7 @@ pub(crate) fn lock_layers(held: &OwnedFd, operation: FlockOperation) -> Result<(
 /// # Errors
 ///
 /// [`Step::CheckLayer`] and [`Step::MountLayer`]; what this call mounted stays, for the reaper.
-pub(crate) fn mount_all(
-    run_root: &RunRoot,
-    layers: &mut [LayerFile],
-) -> Result<OwnedFd, LauncherError> {
+pub(crate) fn mount_all(run_root: &RunRoot, layers: &mut [LayerFile]) -> Result<OwnedFd> {
     let directory = &run_root.layers;
     let held = lock_file(directory)?;
     lock_layers(&held, FlockOperation::LockShared)?;
@@ -227,12 +215,12 @@ pub(crate) fn mount_all(
 }
 
 /// Whether a layer's mount point has a layer on it.
-pub(crate) fn is_mounted(directory: &Directory, key: &LayerKey) -> Result<bool, LauncherError> {
+pub(crate) fn is_mounted(directory: &Directory, key: &LayerKey) -> Result<bool> {
     let path = format!("{key}/{MOUNT_POINT}");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(directory, &path, flags, Mode::empty()).and_then(is_layer) {
         Err(Errno::NOENT) => Ok(false),
-        outcome => outcome.map_err(|source| LauncherError::failed(Step::MountLayer, path, source)),
+        outcome => outcome.map_err(Step::MountLayer.failed(&path)),
     }
 }
 
@@ -242,19 +230,19 @@ pub(crate) fn is_layer(fd: impl AsFd) -> Result<bool, Errno> {
 }
 
 /// Sets a layer's time of last use, by which the reaper chooses; fine when it is not there.
-pub(crate) fn touch(directory: &Directory, layer: &LayerRecord) -> Result<(), LauncherError> {
+pub(crate) fn touch(directory: &Directory, layer: &LayerRecord) -> Result<()> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     match utimensat(directory, layer.key.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(source) => {
             let path = directory.path_of(layer.key.as_str());
-            Err(LauncherError::failed(Step::Write, path, source))
+            Err(Step::Write.failed(&path)(source))
         }
     }
 }
 
-fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> {
+fn mount(directory: &Directory, layer: &LayerFile) -> Result<()> {
     take_over(layer)?;
     let key = layer.record.key.as_str();
     let parent = directory.ensure(key, 0o700, 0)?;
@@ -268,7 +256,7 @@ fn mount(directory: &Directory, layer: &LayerFile) -> Result<(), LauncherError> 
 
 /// Makes the file root's and read-only, makes sure that nobody still has it open for writing and
 /// that it is still what it was, and checks its superblock.
-fn take_over(layer: &LayerFile) -> Result<(), LauncherError> {
+fn take_over(layer: &LayerFile) -> Result<()> {
     let (path, file) = (&layer.record.path, &layer.fd);
     // A file of root's keeps its mode: making it readable could tell what the caller may read
     // only through a group.
@@ -292,7 +280,7 @@ fn take_over(layer: &LayerFile) -> Result<(), LauncherError> {
     must(path, checked.is_ok() || without("layer-header"), || checked.err().unwrap_or_default())
 }
 
-fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {
+fn mount_at(layer: &LayerFile, place: &Directory) -> Result<()> {
     let kind = match layer.kind {
         LayerMediaType::Squashfs => "squashfs",
         LayerMediaType::Erofs => "erofs",
@@ -300,8 +288,8 @@ fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {
     // Only what the kernel says of the file itself is the layer's fault: the supervisor throws
     // such a layer away.
     let failed = |source| match source {
-        Errno::NODEV => LauncherError::failed(Step::Mount, kind, source),
-        _ => LauncherError::failed(Step::MountLayer, layer.record.path.as_str(), source),
+        Errno::NODEV => Step::Mount.failed(kind)(source),
+        _ => Step::MountLayer.failed(layer.record.path.as_str())(source),
     };
     if layer.kind == LayerMediaType::Erofs && !without("erofs-file") {
         let source = format!("/proc/self/fd/{}", layer.fd.as_raw_fd());
@@ -311,7 +299,6 @@ fn mount_at(layer: &LayerFile, place: &Directory) -> Result<(), LauncherError> {
             outcome => return outcome.map_err(failed),
         }
     }
-    let (_held, device) = attach_loop(&layer.fd)
-        .map_err(|source| LauncherError::failed(Step::Mount, "loop device", source))?;
+    let (_held, device) = attach_loop(&layer.fd).map_err(Step::Mount.failed("loop device"))?;
     mount_filesystem(kind, &device, place).map_err(failed)
 }

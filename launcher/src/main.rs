@@ -63,7 +63,7 @@ use std::process::ExitCode;
 
 use account::Account;
 use config::Config;
-use error::{LauncherError, Step};
+use error::{LauncherError, Result, Step};
 use ownership::Rule;
 use rustix::process::getuid;
 use sanitize::CallerProcess;
@@ -71,20 +71,29 @@ use storm_oci_request::{
     ContainerId, HostPath, Invocation, parse_command_line, parse_number as number,
 };
 
+/// Who asks, what root allows, and for whom it is done.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The process that called, as it was.
+    pub(crate) caller: CallerProcess,
+    /// Root's configuration.
+    pub(crate) config: Config,
+    /// The account to act for.
+    pub(crate) account: Account,
+}
+
 fn main() -> ExitCode {
     #[cfg(feature = "test-switches")]
     switches::read();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(LauncherError::Reported { code }) => ExitCode::from(code),
-        Err(error) => {
-            report::failure(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let status = run().unwrap_or_else(|error| {
+        report::failure(&error);
+        error.step.exit_code()
+    });
+    ExitCode::from(status)
 }
 
-fn run() -> Result<(), LauncherError> {
+/// Does what is asked for; gives the exit status.
+fn run() -> Result<u8> {
     let acts = sanitize::first_acts();
     let caller = acts.as_ref().map_or_else(|_| getuid().as_raw(), |acts| acts.identity.uid);
     syslog::open(caller);
@@ -92,7 +101,7 @@ fn run() -> Result<(), LauncherError> {
         Invocation::Act { user, verb, arguments } => (user, verb, arguments),
         Invocation::Tell(option) => {
             return match acts.err() {
-                Some(error) if error.step() != Some(Step::BecomeRoot) => Err(error),
+                Some(error) if error.step != Step::BecomeRoot => Err(error),
                 // With nobody's rights but the caller's, looking is harmless.
                 powerless => tell(option, powerless),
             };
@@ -103,54 +112,38 @@ fn run() -> Result<(), LauncherError> {
     self_check::check(&config)?;
     let account = account::find(&user, &caller.identity, &config)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    act(&caller, &config, &account, verb, &arguments)
+    act(&Call { caller, config, account }, verb, &arguments)
 }
 
-fn tell(option: &str, powerless: Option<LauncherError>) -> Result<(), LauncherError> {
+fn tell(option: &str, powerless: Option<LauncherError>) -> Result<u8> {
     match option {
         "--version" => report::version(),
-        "--checksetup" => checksetup::check(powerless)?,
+        "--checksetup" => return Ok(checksetup::check(powerless)),
         _ => report::configuration(&config::load()?.effective),
     }
-    Ok(())
+    Ok(0)
 }
 
-fn act(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    verb: &'static str,
-    arguments: &[&str],
-) -> Result<(), LauncherError> {
+fn act(call: &Call, verb: &'static str, arguments: &[&str]) -> Result<u8> {
     let path = HostPath::parse;
     match (verb, arguments) {
-        ("code-dir" | "blob", [tree]) => {
-            ownership::give(caller, config, account, &path(tree)?, Rule::READ)
-        }
-        ("artifacts-dir", [dir]) => {
-            ownership::give(caller, config, account, &path(dir)?, Rule::WRITE)
-        }
-        ("rmr", [tree]) => remove::remove(caller, account, &path(tree)?),
-        ("worker", [dir, script]) => {
-            host_command::worker(caller, config, account, &path(dir)?, &path(script)?)
-        }
-        ("profiler", [dir, script]) => {
-            host_command::profiler(caller, config, account, &path(dir)?, &path(script)?)
-        }
-        ("signal", [pid, signal]) => {
-            signal::signal(caller, config, account, number(pid)?, number(signal)?)
-        }
-        ("run-oci-container", [worker_dir, request, artifacts]) => {
-            let (worker_dir, artifacts) = (path(worker_dir)?, path(artifacts)?);
-            run::run(caller, config, account, worker_dir, &path(request)?, artifacts)
+        ("code-dir" | "blob", [tree]) => ownership::give(call, &path(tree)?, Rule::READ)?,
+        ("artifacts-dir", [dir]) => ownership::give(call, &path(dir)?, Rule::WRITE)?,
+        ("rmr", [tree]) => remove::remove(call, &path(tree)?)?,
+        ("worker", [dir, script]) => host_command::worker(call, &path(dir)?, &path(script)?)?,
+        ("profiler", [dir, script]) => host_command::profiler(call, &path(dir)?, &path(script)?)?,
+        ("signal", [pid, signal]) => signal::signal(call, number(pid)?, number(signal)?)?,
+        ("run-oci-container", [dir, request, artifacts]) => {
+            return run::run(call, &path(dir)?, &path(request)?, &path(artifacts)?);
         }
         ("reap-oci-container", [container, keep]) => {
-            reap::reap(caller, config, &ContainerId::parse(container)?, number(keep)?)
+            reap::reap(call, &ContainerId::parse(container)?, number(keep)?)?;
         }
         ("profile-oci-container", [pid, file]) => {
-            profile::profile(caller, config, account, number(pid)?, &path(file)?)
+            return profile::profile(call, number(pid)?, &path(file)?);
         }
-        ("sweep-oci-containers", [root]) => sweep::sweep(caller, config, &path(root)?),
-        _ => Err(LauncherError::refused(Step::Command, verb, "no such command")),
+        ("sweep-oci-containers", [root]) => sweep::sweep(call, &path(root)?)?,
+        _ => return Err(Step::Command.refused(verb, "no such command")),
     }
+    Ok(0)
 }

@@ -19,7 +19,7 @@ use storm_oci_request::{CgroupPath, ExitRecord, LaunchRecord, RECORD_VERSION};
 
 use crate::cgroup::{ControllerFile, Hierarchies};
 use crate::claim::Claim;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::privilege::{Identity, become_for_good};
 use crate::sys;
@@ -54,14 +54,14 @@ pub(crate) fn leave_unit(hierarchies: &Hierarchies, cgroup_parent: &CgroupPath, 
 }
 
 /// The standard streams are the supervisor's pipe, which must reach its end at once.
-pub(crate) fn detach_streams() -> Result<(), LauncherError> {
+pub(crate) fn detach_streams() -> Result<()> {
     let detach = || {
         let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)
     };
-    detach().map_err(|source| LauncherError::failed(Step::Open, "/dev/null", source))
+    detach().map_err(Step::Open.failed("/dev/null"))
 }
 
 /// Gives up everything that a monitor does not need, waits for the container's end and writes

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use storm_oci_request::{HostPath, RuntimeConfig};
 
 use crate::binds::SourceKind;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::kernel::open_in_root;
 use crate::proc_fd;
 use crate::switches::without;
@@ -24,11 +24,7 @@ const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
 /// # Errors
 ///
 /// [`Step::Mount`] naming the path in the image.
-pub(crate) fn prepare(
-    root: &OwnedFd,
-    config: &RuntimeConfig,
-    kinds: &[SourceKind],
-) -> Result<(), LauncherError> {
+pub(crate) fn prepare(root: &OwnedFd, config: &RuntimeConfig, kinds: &[SourceKind]) -> Result<()> {
     for name in KERNEL_DIRECTORIES {
         match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
@@ -49,11 +45,11 @@ pub(crate) fn prepare(
 }
 
 fn refused(path: &str, problem: &str) -> LauncherError {
-    LauncherError::refused(Step::Mount, path, format!("in the image {problem}"))
+    Step::Mount.refused(path, format!("in the image {problem}"))
 }
 
 fn failed(path: &str, source: Errno) -> LauncherError {
-    LauncherError::failed(Step::Mount, format!("{path} in the image"), source)
+    Step::Mount.failed(format_args!("{path} in the image"))(source)
 }
 
 /// The mounted root file system.
@@ -65,12 +61,7 @@ struct Image<'a> {
 impl Image<'_> {
     /// Follows a path through the image, makes what is missing of it, and refuses what is
     /// something else. What lies below another mount is not the image's.
-    fn prepare(
-        &self,
-        path: &HostPath,
-        kind: SourceKind,
-        covered: &[&HostPath],
-    ) -> Result<(), LauncherError> {
+    fn prepare(&self, path: &HostPath, kind: SourceKind, covered: &[&HostPath]) -> Result<()> {
         let of_kernel =
             path.components().next().is_some_and(|first| KERNEL_DIRECTORIES.contains(&first));
         if of_kernel || covered.iter().any(|mount| path.starts_with(mount)) {
@@ -88,12 +79,7 @@ impl Image<'_> {
         Ok(())
     }
 
-    fn step(
-        &self,
-        walked: &mut String,
-        component: &str,
-        kind: SourceKind,
-    ) -> Result<(), LauncherError> {
+    fn step(&self, walked: &mut String, component: &str, kind: SourceKind) -> Result<()> {
         let parent = match walked.as_str() {
             "" => self.open("/"),
             parent => self.open(parent),

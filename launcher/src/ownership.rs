@@ -11,12 +11,10 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chmodat, chownat, fsta
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::account::Account;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::proc_fd;
 use crate::report;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 use crate::tree::{self, Entry, Visitor};
 use crate::walk::{self, Owners};
@@ -51,15 +49,10 @@ impl Rule {
 /// # Errors
 ///
 /// As [`give`]; also when `tmp` is missing.
-pub(crate) fn give_worker_dir(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    dir: &HostPath,
-) -> Result<(), LauncherError> {
-    give(caller, config, account, dir, Rule::WRITE)?;
+pub(crate) fn give_worker_dir(call: &Call, dir: &HostPath) -> Result<()> {
+    give(call, dir, Rule::WRITE)?;
     let tmp = HostPath::parse(&format!("{dir}/tmp"))?;
-    give(caller, config, account, &tmp, Rule::TMP)
+    give(call, &tmp, Rule::TMP)
 }
 
 /// Gives a file or a tree to the account.
@@ -68,18 +61,12 @@ pub(crate) fn give_worker_dir(
 ///
 /// [`Step::Find`] for a path that is not there; a refusal when the walk to it or the top of it is
 /// not the supervisor's or the user's.
-pub(crate) fn give(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    path: &HostPath,
-    rule: Rule,
-) -> Result<(), LauncherError> {
-    let place = walk::parent_of(caller, account, path, Step::Own)?;
+pub(crate) fn give(call: &Call, path: &HostPath, rule: Rule) -> Result<()> {
+    let place = walk::parent_of(call, path, Step::Own)?;
     let mut giving = Giving {
         owners: place.owners,
-        uid: Uid::from_raw(account.identity.uid),
-        gid: Gid::from_raw(config.group_id),
+        uid: Uid::from_raw(call.account.identity.uid),
+        gid: Gid::from_raw(call.config.group_id),
         rule,
         own_descriptors: proc_fd::open()?,
         notes: 0,
@@ -116,12 +103,7 @@ impl Visitor for Giving {
     const STEP: Step = Step::Own;
 
     /// Gives a file away, unless it is not a plain file of the supervisor's or the user's alone.
-    fn file(
-        &mut self,
-        entry: &Entry<'_>,
-        opened: &OwnedFd,
-        stat: &Stat,
-    ) -> Result<(), LauncherError> {
+    fn file(&mut self, entry: &Entry<'_>, opened: &OwnedFd, stat: &Stat) -> Result<()> {
         let problem = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Symlink => return Ok(()),
             // Its other name may be anybody's.
@@ -137,13 +119,13 @@ impl Visitor for Giving {
         }
     }
 
-    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<(), LauncherError> {
+    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<()> {
         fstat(directory)
             .and_then(|stat| self.change(directory, &stat))
             .map_err(|source| entry.failed(Step::Own, source))
     }
 
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), LauncherError> {
+    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()> {
         self.notes = self.notes.saturating_add(1);
         if self.notes <= MAX_NOTES {
             report::note(&format!("passed over `{}`: {problem}", entry.path()));

@@ -1,5 +1,7 @@
 //! Acting as somebody else for a moment, or for good; both proven by reading the ids back.
 
+use std::fmt;
+
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, getgroups};
 use rustix::thread::{
@@ -8,7 +10,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::switches::without;
 use crate::sys;
 
@@ -38,10 +40,7 @@ impl Identity {
 ///
 /// [`Step::Privilege`] when the ids read back are not the ones asked for; `action` has
 /// not run then. Failing to become root again ends the process: nothing after it could be trusted.
-pub(crate) fn acting_as<T>(
-    identity: &Identity,
-    action: impl FnOnce() -> T,
-) -> Result<T, LauncherError> {
+pub(crate) fn acting_as<T>(identity: &Identity, action: impl FnOnce() -> T) -> Result<T> {
     if let Err(refused) = set_effective(identity) {
         // Half a change is no state to go on from.
         if set_effective(&Identity::root()).is_err() {
@@ -66,11 +65,10 @@ pub(crate) fn acting_as<T>(
 /// # References
 ///
 /// `capabilities(7)`, `setresuid(2)`, `PR_SET_NO_NEW_PRIVS(2const)`
-pub(crate) fn become_for_good(identity: &Identity) -> Result<(), LauncherError> {
-    drop_all(identity)
-        .map_err(|source| LauncherError::failed(Step::Privilege, identity, source))?;
+pub(crate) fn become_for_good(identity: &Identity) -> Result<()> {
+    drop_all(identity).map_err(Step::Privilege.failed(identity))?;
     match ids_differ(identity, identity).or_else(|| rights_left(identity)) {
-        Some(found) => Err(LauncherError::refused(Step::Privilege, identity, found)),
+        Some(found) => Err(Step::Privilege.refused(identity, found)),
         None => Ok(()),
     }
 }
@@ -126,7 +124,7 @@ fn every_capability() -> impl Iterator<Item = CapabilitySet> {
     (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit))
 }
 
-fn set_effective(identity: &Identity) -> Result<(), LauncherError> {
+fn set_effective(identity: &Identity) -> Result<()> {
     let change = || {
         // Root first: only root may change groups.
         set_thread_res_uid(None, Uid::ROOT, None)?;
@@ -135,13 +133,12 @@ fn set_effective(identity: &Identity) -> Result<(), LauncherError> {
         set_thread_res_uid(None, Uid::from_raw(identity.uid), None)?;
         capabilities(None)
     };
-    let sets =
-        change().map_err(|source| LauncherError::failed(Step::Privilege, identity, source))?;
+    let sets = change().map_err(Step::Privilege.failed(identity))?;
     let powerful = identity.uid != 0 && !sets.effective.is_empty();
     let found = ids_differ(identity, &Identity::root())
         .or_else(|| powerful.then(|| "effective capabilities are left".to_owned()));
     match found {
-        Some(found) => Err(LauncherError::refused(Step::Privilege, identity, found)),
+        Some(found) => Err(Step::Privilege.refused(identity, found)),
         None => Ok(()),
     }
 }
@@ -172,8 +169,8 @@ fn raw_groups(identity: &Identity) -> Vec<Gid> {
     identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()
 }
 
-impl From<&Identity> for String {
-    fn from(identity: &Identity) -> Self {
-        format!("uid {} gid {} groups {:?}", identity.uid, identity.gid, identity.groups)
+impl fmt::Display for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "uid {} gid {} groups {:?}", self.uid, self.gid, self.groups)
     }
 }

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat, readlinka
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 
 const PATH: &str = "/proc/self/fd";
 
@@ -14,9 +14,9 @@ const PATH: &str = "/proc/self/fd";
 ///
 /// # Errors
 ///
-/// [`LauncherError::Failed`] where `/proc` is missing or something else.
-pub(crate) fn open() -> Result<OwnedFd, LauncherError> {
-    directory().map_err(|source| LauncherError::failed(Step::Inspect, PATH, source))
+/// [`Step::Inspect`] where `/proc` is missing or something else.
+pub(crate) fn open() -> Result<OwnedFd> {
+    directory().map_err(Step::Inspect.failed(PATH))
 }
 
 /// The kernel's path of an open file.

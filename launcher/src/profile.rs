@@ -17,16 +17,16 @@ use rustix::process::{chdir, chroot, fchdir, umask};
 use rustix::thread::{LinkNameSpaceType as Kind, move_into_link_name_space};
 use storm_oci_request::{HostPath, LaunchRecord, parse_number};
 
-use crate::account::{self, Account};
+use crate::Call;
+use crate::account;
 use crate::callers_file;
 use crate::cgroup::Hierarchies;
-use crate::config::{self, Config};
-use crate::error::{LauncherError, Step};
+use crate::config;
+use crate::error::{Result, Step};
 use crate::host_command::UMASK;
 use crate::privilege::become_for_good;
 use crate::process::{HeldProcess, wait_for};
 use crate::report;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 use crate::sys::{self, Fork};
 use crate::sys_file::read_at_most;
@@ -84,64 +84,57 @@ struct Profiler<'a> {
 }
 
 /// Runs the profiler script in the container whose first process is `pid`, as the line in `file`
-/// asks.
+/// asks; gives the script's own exit code.
 ///
 /// # Errors
 ///
-/// Whatever was refused or failed; [`LauncherError::Reported`] with the script's own exit code.
-pub(crate) fn profile(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    pid: i32,
-    file: &HostPath,
-) -> Result<(), LauncherError> {
-    account::permitted_to_run(account, &caller.identity, config)?;
-    let path = config.profiler_script.as_ref().ok_or_else(|| {
+/// Whatever was refused or failed.
+pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
+    account::permitted_to_run(call)?;
+    let path = call.config.profiler_script.as_ref().ok_or_else(|| {
         let problem = "worker.profiler.script.path is not set: nothing can be profiled";
-        LauncherError::refused(Step::Config, config::path(), problem)
+        Step::Config.refused(config::path(), problem)
     })?;
     let program = open_program(path)?;
-    let command = callers_file::open(&account.identity, &caller.identity, file, Step::Open)?;
+    let command =
+        callers_file::open(&call.account.identity, &call.caller.identity, file, Step::Open)?;
     let profiler = Profiler { path, program, command };
     let hierarchies = Hierarchies::find()?;
     let number = u32::try_from(pid).unwrap_or(0);
-    let (held, record) = match target::find(caller, config, account, number, Step::Profile)? {
+    let (held, record) = match target::find(call, number, Step::Profile)? {
         Some(Target { held, record: Some(record) }) => (held, record),
         _ => {
             let problem = "it is not the first process of a container";
-            return Err(LauncherError::refused(Step::Profile, pid.to_string(), problem));
+            return Err(Step::Profile.refused(pid, problem));
         }
     };
     let container = record.container_id.as_str();
     let inside = open(&held, container, number)?;
-    let failed = |source| LauncherError::failed(Step::Spawn, "profiler", source);
+    let failed = Step::Spawn.failed("profiler");
     // For children only: the fork below makes this program's first process in there.
     inside.enter(|kind| kind == Kind::ProcessID).map_err(failed)?;
     let child = match sys::fork().map_err(failed)? {
         Fork::Parent(child) => child,
         Fork::Child => {
-            let Err(error) =
-                become_profiler(caller, account, &record, &hierarchies, inside, &profiler);
+            let Err(error) = become_profiler(call, &record, &hierarchies, inside, &profiler);
             report::failure(&error);
-            sys::end(i32::from(error.exit_code()))
+            sys::end(i32::from(error.step.exit_code()))
         }
     };
     match wait_for(child).map_err(failed)?.exit_status().map(u8::try_from) {
-        Some(Ok(0)) => Ok(()),
-        Some(Ok(code)) => Err(LauncherError::Reported { code }),
+        Some(Ok(code)) => Ok(code),
         _ => {
             let problem = "the profiler was ended by a signal";
-            Err(LauncherError::refused(Step::Profile, container, problem))
+            Err(Step::Profile.refused(container, problem))
         }
     }
 }
 
 /// Opens what there is to join. The user namespace is looked at last: a process that still has
 /// the host's has made none of the others itself, since it had no right to.
-fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Profile, container, source);
-    let refused = |problem: &str| LauncherError::refused(Step::Profile, container, problem);
+fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside> {
+    let failed = Step::Profile.failed(container);
+    let refused = |problem: &str| Step::Profile.refused(container, problem);
     let own = HeldProcess::find(std::process::id()).map_err(failed)?;
     let own = own.ok_or_else(|| failed(Errno::SRCH))?;
     let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
@@ -180,15 +173,13 @@ fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside, Launche
 
 /// In the child: joins the container, becomes the user and then the script.
 fn become_profiler(
-    caller: &CallerProcess,
-    account: &Account,
+    call: &Call,
     record: &LaunchRecord,
     hierarchies: &Hierarchies,
     inside: Inside,
     profiler: &Profiler<'_>,
-) -> Result<Infallible, LauncherError> {
-    let failed =
-        |source| LauncherError::failed(Step::Profile, record.container_id.as_str(), source);
+) -> Result<Infallible> {
+    let failed = Step::Profile.failed(record.container_id.as_str());
     if !without("profiler-cgroup") {
         hierarchies.join(&record.cgroup)?;
     }
@@ -196,12 +187,12 @@ fn become_profiler(
     fchdir(&inside.root).map_err(failed)?;
     chroot(".").map_err(failed)?;
     chdir("/").map_err(failed)?;
-    caller.give_back()?;
+    call.caller.give_back()?;
     if !without("profiler-drop") {
-        become_for_good(&account.identity)?;
+        become_for_good(&call.account.identity)?;
     }
     // From here on the user's rights, and his responsibility.
-    let refused = |source| LauncherError::failed(Step::Execute, profiler.path.as_str(), source);
+    let refused = Step::Execute.failed(profiler.path.as_str());
     let arguments = read_command(&profiler.command, profiler.path)?;
     let arguments: Vec<_> = arguments.iter().map(CString::as_c_str).collect();
     let environment = CString::new(ENVIRONMENT).map_err(|_| refused(Errno::INVAL))?;
@@ -215,12 +206,12 @@ fn become_profiler(
 }
 
 /// The script's arguments, from the line that Storm wrote where the user can write.
-fn read_command(file: &OwnedFd, script: &HostPath) -> Result<Vec<CString>, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Read, "the profiler's command", source);
+fn read_command(file: &OwnedFd, script: &HostPath) -> Result<Vec<CString>> {
+    let failed = Step::Read.failed("the profiler's command");
     let text = read_at_most(file, MAX_BYTES).map_err(failed)?.ok_or_else(|| failed(Errno::FBIG))?;
     let arguments = parse_command(&text).ok_or_else(|| {
         let problem = "not `<pid> <action> [<directory>]` with one of Storm's actions";
-        LauncherError::refused(Step::Read, "the profiler's command", problem)
+        Step::Read.refused("the profiler's command", problem)
     })?;
     let all = std::iter::once(script.as_str().to_owned()).chain(arguments);
     all.map(|argument| CString::new(argument).map_err(|_| failed(Errno::INVAL))).collect()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use storm_oci_request::{CgroupPath, LaunchRequest, Resources};
 
 use crate::cgroup::{ControllerFile, Hierarchies};
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::privilege::Identity;
 use crate::process::HeldProcess;
 use crate::switches::without;
@@ -43,32 +43,28 @@ pub(crate) fn check(
     request: &LaunchRequest,
     hierarchies: &Hierarchies,
     cgroup: &CgroupPath,
-) -> Result<(), LauncherError> {
+) -> Result<()> {
     let filtered = request.oci_runtime_config.linux.seccomp.is_some();
     let start = Instant::now();
     while let Some(problem) = rights(init, user, filtered)? {
         if start.elapsed() > LIMIT {
             let container = request.container_id.as_str();
-            return Err(LauncherError::refused(Step::RunContainer, container, problem));
+            return Err(Step::RunContainer.refused(container, problem));
         }
         std::thread::sleep(PAUSE);
     }
     let resources = request.oci_runtime_config.linux.resources.as_ref();
     match resources.and_then(|resources| limits(resources, hierarchies, cgroup)) {
         Some(problem) if !without("container-limits") => {
-            Err(LauncherError::refused(Step::Cgroup, cgroup.as_str(), problem))
+            Err(Step::Cgroup.refused(cgroup.as_str(), problem))
         }
         _ => Ok(()),
     }
 }
 
 /// What is wrong with the process's rights, if anything.
-fn rights(
-    init: &HeldProcess,
-    user: &Identity,
-    filtered: bool,
-) -> Result<Option<String>, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::FindProcess, "the container's", source);
+fn rights(init: &HeldProcess, user: &Identity, filtered: bool) -> Result<Option<String>> {
+    let failed = Step::FindProcess.failed("the container's");
     if !init.is_running().map_err(failed)? {
         return Ok(None);
     }

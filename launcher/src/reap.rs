@@ -6,13 +6,12 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
 
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::layer_reaper;
 use crate::process::HeldProcess;
 use crate::remains::{self, ATTEMPTS, Hold, PAUSE};
-use crate::sanitize::CallerProcess;
 
 /// How long a container that was killed may take to end, and its monitor to write the record.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -22,16 +21,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// [`Step::Reap`] for a container that has not ended, [`Step::Foreign`] for one of another caller.
-pub(crate) fn reap(
-    caller: &CallerProcess,
-    config: &Config,
-    container: &ContainerId,
-    keep: u32,
-) -> Result<(), LauncherError> {
-    let host = Host::open(config)?;
-    let caller = caller.identity.uid;
-    let running = || LauncherError::refused(Step::Reap, container.as_str(), "it is still running");
-    let lost = |source| LauncherError::failed(Step::FindProcess, container.as_str(), source);
+pub(crate) fn reap(call: &Call, container: &ContainerId, keep: u32) -> Result<()> {
+    let host = Host::open(&call.config)?;
+    let caller = call.caller.identity.uid;
+    let running = || Step::Reap.refused(container.as_str(), "it is still running");
+    let lost = Step::FindProcess.failed(container.as_str());
     let record = remains::own_record(&host, container, caller)?;
     if let Some(init) = record.and_then(|record| record.init) {
         // It may have been killed a moment ago.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
 
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::layers;
 use crate::process::HeldProcess;
@@ -50,11 +50,7 @@ pub(crate) struct Remains {
 /// # Errors
 ///
 /// As [`own_record`].
-pub(crate) fn take(
-    host: &Host,
-    container: &ContainerId,
-    caller: u32,
-) -> Result<Hold, LauncherError> {
+pub(crate) fn take(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold> {
     // A claim makes directory, lock and record while others are kept out.
     let _others = host.run_root.serialize()?;
     let mut record = own_record(host, container, caller)?;
@@ -84,31 +80,29 @@ pub(crate) fn own_record(
     host: &Host,
     container: &ContainerId,
     caller: u32,
-) -> Result<Option<LaunchRecord>, LauncherError> {
+) -> Result<Option<LaunchRecord>> {
     let record = host.run_root.read_record(container)?;
     let owner = record.as_ref().map_or(caller, |record| record.caller.uid);
     if caller != 0 && caller != owner && !without("record-owner") {
         let problem = format!("it belongs to uid {owner}");
-        return Err(LauncherError::refused(Step::Foreign, container.as_str(), problem));
+        return Err(Step::Foreign.refused(container.as_str(), problem));
     }
     Ok(record)
 }
 
 /// Whether a recorded container's first process runs. By its cgroup too: after the host started
 /// anew, another process may have its pid and, by chance, its start time.
-pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool, LauncherError> {
+pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool> {
     let runs = || match record.init.as_ref().map(HeldProcess::recorded).transpose()?.flatten() {
         Some(held) => Ok(held.is_running()? && held.is_in(&record.cgroup)?),
         None => Ok(false),
     };
-    runs().map_err(|source: Errno| {
-        LauncherError::failed(Step::FindProcess, record.container_id.as_str(), source)
-    })
+    runs().map_err(|source: Errno| Step::FindProcess.failed(record.container_id.as_str())(source))
 }
 
 impl Remains {
     /// Whether the container runs.
-    pub(crate) fn is_running(&self, host: &Host) -> Result<bool, LauncherError> {
+    pub(crate) fn is_running(&self, host: &Host) -> Result<bool> {
         match &self.record {
             Some(record) => is_running(record),
             None => Ok(!host.hierarchies.is_empty(&host.cgroup_of(&self.container))?),
@@ -120,7 +114,7 @@ impl Remains {
     /// A launch that was interrupted is one by its free lock alone: nobody knows what of it runs.
     /// A container that was started is one only when its first process and all others are gone:
     /// its monitor may have been killed.
-    pub(crate) fn is_orphan(&self, host: &Host) -> Result<bool, LauncherError> {
+    pub(crate) fn is_orphan(&self, host: &Host) -> Result<bool> {
         let launching =
             self.record.as_ref().is_some_and(|record| record.state == LaunchState::Launching);
         Ok(launching
@@ -129,18 +123,14 @@ impl Remains {
     }
 
     /// Removes everything of it.
-    pub(crate) fn remove(self, host: &Host) -> Result<(), LauncherError> {
+    pub(crate) fn remove(self, host: &Host) -> Result<()> {
         remove(host, &self.container)
     }
 }
 
 /// Removes what a launch left whose process ended before its time. What that had started may work
 /// for a moment longer, and has the lock as long; what takes longer is left to the sweep.
-pub(crate) fn remove_soon(
-    host: &Host,
-    container: &ContainerId,
-    caller: u32,
-) -> Result<(), LauncherError> {
+pub(crate) fn remove_soon(host: &Host, container: &ContainerId, caller: u32) -> Result<()> {
     for _ in 0..ATTEMPTS {
         match take(host, container, caller)? {
             Hold::Taken(remains) if remains.is_orphan(host)? => return remains.remove(host),
@@ -157,7 +147,7 @@ pub(crate) fn remove_soon(
 /// Each step does nothing where there is nothing, so an interrupted removal is simply done again.
 /// The records go last but the empty directory: while anything else is there, they say whose it
 /// is.
-pub(crate) fn remove(host: &Host, container: &ContainerId) -> Result<(), LauncherError> {
+pub(crate) fn remove(host: &Host, container: &ContainerId) -> Result<()> {
     for layer in host.run_root.read_record(container)?.iter().flat_map(|record| &record.layers) {
         layers::touch(&host.run_root.layers, layer)?;
     }
@@ -172,7 +162,7 @@ pub(crate) fn remove(host: &Host, container: &ContainerId) -> Result<(), Launche
         match unmount(&rootfs, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
             // Nothing of ours is mounted in the host's namespace.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(source) => return Err(LauncherError::failed(Step::Unmount, rootfs, source)),
+            Err(source) => return Err(Step::Unmount.failed(&rootfs)(source)),
         }
         directory.remove_contents(LOCK)?;
     }

@@ -9,11 +9,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, chmodat, openat, unlinkat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::account::Account;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{LauncherError, Result, Step};
 use crate::privilege::acting_as;
 use crate::proc_fd;
-use crate::sanitize::CallerProcess;
 use crate::tree::{self, Entry, Visitor};
 use crate::walk;
 
@@ -27,26 +26,18 @@ const TURNS: usize = 3;
 ///
 /// A refusal when the walk to it or the top of it is not the supervisor's or the user's, or is a
 /// mount point; the first entry that could not be removed otherwise.
-pub(crate) fn remove(
-    caller: &CallerProcess,
-    account: &Account,
-    path: &HostPath,
-) -> Result<(), LauncherError> {
-    match remove_in_turns(caller, account, path) {
-        Err(error) if error.step() == Some(Step::Find) => Ok(()),
+pub(crate) fn remove(call: &Call, path: &HostPath) -> Result<()> {
+    match remove_in_turns(call, path) {
+        Err(error) if error.step == Step::Find => Ok(()),
         removed => removed,
     }
 }
 
-fn remove_in_turns(
-    caller: &CallerProcess,
-    account: &Account,
-    path: &HostPath,
-) -> Result<(), LauncherError> {
-    let place = walk::parent_of(caller, account, path, Step::Remove)?;
+fn remove_in_turns(call: &Call, path: &HostPath) -> Result<()> {
+    let place = walk::parent_of(call, path, Step::Remove)?;
     let mut removing = Removing { own_descriptors: proc_fd::open()?, problem: None };
     for _ in 0..TURNS {
-        for identity in [&account.identity, &caller.identity] {
+        for identity in [&call.account.identity, &call.caller.identity] {
             removing.problem = None;
             acting_as(identity, || tree::visit(&place, &mut removing))??;
             if removing.problem.is_none() {
@@ -65,7 +56,7 @@ struct Removing {
 
 impl Removing {
     /// What vanished meanwhile is removed as well.
-    fn unlink(&mut self, entry: &Entry<'_>, flags: AtFlags) -> Result<(), LauncherError> {
+    fn unlink(&mut self, entry: &Entry<'_>, flags: AtFlags) -> Result<()> {
         match unlinkat(entry.directory, entry.name, flags) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => self.failed(entry.failed(Step::Remove, source)),
@@ -76,12 +67,7 @@ impl Removing {
 impl Visitor for Removing {
     const STEP: Step = Step::Remove;
 
-    fn file(
-        &mut self,
-        entry: &Entry<'_>,
-        _opened: &OwnedFd,
-        _stat: &Stat,
-    ) -> Result<(), LauncherError> {
+    fn file(&mut self, entry: &Entry<'_>, _opened: &OwnedFd, _stat: &Stat) -> Result<()> {
         self.unlink(entry, AtFlags::empty())
     }
 
@@ -97,15 +83,15 @@ impl Visitor for Removing {
         openat(directory, c".", flags, Mode::empty())
     }
 
-    fn left(&mut self, entry: &Entry<'_>, _directory: &OwnedFd) -> Result<(), LauncherError> {
+    fn left(&mut self, entry: &Entry<'_>, _directory: &OwnedFd) -> Result<()> {
         self.unlink(entry, AtFlags::REMOVEDIR)
     }
 
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), LauncherError> {
-        self.failed(LauncherError::refused(Step::Remove, entry.path(), problem))
+    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()> {
+        self.failed(Step::Remove.refused(entry.path(), problem))
     }
 
-    fn failed(&mut self, error: LauncherError) -> Result<(), LauncherError> {
+    fn failed(&mut self, error: LauncherError) -> Result<()> {
         self.problem.get_or_insert(error);
         Ok(())
     }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::stdio::{stderr, stdout};
 
-use crate::error::LauncherError;
+use crate::error::{LauncherError, Step};
 use crate::sys_file::write_all;
 use crate::syslog;
 
@@ -21,10 +21,11 @@ pub(crate) fn failure(error: &LauncherError) {
     let line = escaped(&error.to_string());
     syslog::record(&line);
     let mut text = one_line(&line);
-    if let Some(layer) = error.refused_layer() {
-        text.push_str(&format!("layer: {layer}\n"));
+    // For the library to throw away.
+    if matches!(error.step, Step::CheckLayer | Step::MountLayer) {
+        text.push_str(&format!("layer: {}\n", error.object));
     }
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {}\n", escaped(hint)));
     }
     print(stderr(), &text);
@@ -37,7 +38,7 @@ pub(crate) fn note(line: &str) {
 
 /// Prints one problem of `--checksetup`, with its fix on the same line.
 pub(crate) fn problem(error: &LauncherError) {
-    note(&format!("{error} (hint: {})", error.hint().unwrap_or_default()));
+    note(&format!("{error} (hint: {})", error.hint.as_deref().unwrap_or_default()));
 }
 
 /// Prints what `--checksetup` says when there is no problem.

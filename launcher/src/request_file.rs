@@ -2,12 +2,10 @@
 //! agrees with the command line and the configuration.
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
 use storm_oci_request::{HostPath, LaunchRequest};
 
-use crate::account::Account;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 use crate::switches::without;
@@ -32,21 +30,16 @@ pub(crate) struct WorkerPaths {
 /// # Errors
 ///
 /// [`Step::Request`] for everything that is wrong with its content.
-pub(crate) fn read(
-    caller: &Identity,
-    config: &Config,
-    account: &Account,
-    path: &HostPath,
-    worker: &WorkerPaths,
-) -> Result<LaunchRequest, LauncherError> {
-    let bytes = read_as(caller, path)?;
-    let refused = |problem: String| LauncherError::refused(Step::Request, path.as_str(), problem);
+pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result<LaunchRequest> {
+    let Call { caller, account, .. } = call;
+    let bytes = read_as(&caller.identity, path)?;
+    let refused = |problem: String| Step::Request.refused(path.as_str(), problem);
     let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
     if request.username != account.name && !without("request-user") {
         let problem = format!("the request names `{}`", request.username);
-        return Err(LauncherError::refused(Step::Account, account.name.as_str(), problem));
+        return Err(Step::Account.refused(&account.name, problem));
     }
-    let cgroup = request.check_cgroup(&config.cgroup_parent);
+    let cgroup = request.check_cgroup(&call.config.cgroup_parent);
     if !without("request-cgroup") {
         cgroup.map_err(|problem| refused(problem.to_string()))?;
     }
@@ -67,9 +60,9 @@ pub(crate) fn read(
     Ok(request)
 }
 
-fn read_as(caller: &Identity, path: &HostPath) -> Result<Vec<u8>, LauncherError> {
-    let failed = |step| move |source: Errno| LauncherError::failed(step, path.as_str(), source);
-    let refused = |problem: String| LauncherError::refused(Step::Read, path.as_str(), problem);
+fn read_as(caller: &Identity, path: &HostPath) -> Result<Vec<u8>> {
+    let failed = |step: Step| step.failed(path);
+    let refused = |problem: String| Step::Read.refused(path.as_str(), problem);
     let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     let open = || {
         let directory = open_path(parent)?;

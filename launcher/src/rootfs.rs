@@ -14,7 +14,7 @@ use storm_oci_request::{ContainerId, LayerRecord};
 
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::kernel;
 use crate::layers::{MOUNT_POINT, is_mounted};
 use crate::run_root::RunRoot;
@@ -36,8 +36,8 @@ pub(crate) struct HostNamespace(OwnedFd);
 ///
 /// Private, not a slave: else a layer unmounted on the host at the wrong moment would be missing
 /// in the container.
-pub(crate) fn enter_private_namespace() -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, NAMESPACE, source);
+pub(crate) fn enter_private_namespace() -> Result<()> {
+    let failed = Step::Mount.failed(NAMESPACE);
     unshare_mounts().map_err(failed)?;
     if without("private-mounts") {
         return Ok(());
@@ -49,17 +49,17 @@ const NAMESPACE: &str = "mount namespace";
 
 impl HostNamespace {
     /// Opens the present namespace, to be able to come back.
-    pub(crate) fn open() -> Result<Self, LauncherError> {
+    pub(crate) fn open() -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty())
             .map(Self)
-            .map_err(|source| LauncherError::failed(Step::Mount, NAMESPACE, source))
+            .map_err(Step::Mount.failed(NAMESPACE))
     }
 
     /// Goes back, and leaves the private mounts to vanish.
-    pub(crate) fn enter(&self) -> Result<(), LauncherError> {
+    pub(crate) fn enter(&self) -> Result<()> {
         move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Mount))
-            .map_err(|source| LauncherError::failed(Step::Mount, NAMESPACE, source))
+            .map_err(Step::Mount.failed(NAMESPACE))
     }
 }
 
@@ -77,14 +77,12 @@ pub(crate) fn view(
     config: &Config,
     run_root: &RunRoot,
     container: &ContainerId,
-) -> Result<PrivateView, LauncherError> {
+) -> Result<PrivateView> {
     let root = Directory::trusted(config.run_root.as_str())?;
     if !root.is_same(run_root.root())? {
-        return Err(LauncherError::refused(
-            Step::Mount,
-            root.path(),
-            "it is another directory in the private namespace",
-        ));
+        return Err(
+            Step::Mount.refused(root.path(), "it is another directory in the private namespace")
+        );
     }
     Ok(PrivateView { layers: root.open("layers")?, container: root.open(container.as_str())? })
 }
@@ -96,26 +94,19 @@ pub(crate) fn view(
 /// the overlay.
 ///
 /// Returns the mounted root.
-pub(crate) fn mount_overlay(
-    view: &PrivateView,
-    layers: &[LayerRecord],
-) -> Result<OwnedFd, LauncherError> {
+pub(crate) fn mount_overlay(view: &PrivateView, layers: &[LayerRecord]) -> Result<OwnedFd> {
     let stage = view.container.open("stage")?;
     for (index, layer) in layers.iter().rev().enumerate() {
-        let failed = |source| LauncherError::failed(Step::Mount, layer.path.as_str(), source);
+        let failed = Step::Mount.failed(layer.path.as_str());
         if !is_mounted(&view.layers, &layer.key)? {
-            return Err(LauncherError::refused(
-                Step::Mount,
-                layer.path.as_str(),
-                "its mount is not there",
-            ));
+            return Err(Step::Mount.refused(layer.path.as_str(), "its mount is not there"));
         }
         let target = format!("../../layers/{}/{MOUNT_POINT}", layer.key);
         symlinkat(target, &stage, index.to_string()).map_err(failed)?;
     }
     prepare_upper(view, &stage)?;
     let rootfs = view.container.path_of("rootfs");
-    let failed = |source| LauncherError::failed(Step::Mount, rootfs.as_str(), source);
+    let failed = Step::Mount.failed(rootfs.as_str());
     let lowers: Vec<String> = (0..layers.len()).map(|index| index.to_string()).collect();
     let lowers = lowers.join(":");
     // Not following redirects turns `metacopy` off, too, an option that Linux 4.18 does not know.
@@ -137,8 +128,9 @@ pub(crate) fn mount_overlay(
 }
 
 /// The overlay's root looks like its upper directory: it must look like the image's.
-fn prepare_upper(view: &PrivateView, stage: &Directory) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Own, view.container.path_of("upper"), source);
+fn prepare_upper(view: &PrivateView, stage: &Directory) -> Result<()> {
+    let path = view.container.path_of("upper");
+    let failed = Step::Own.failed(&path);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = openat(stage, "0", flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&top).map_err(failed)?;
@@ -149,8 +141,8 @@ fn prepare_upper(view: &PrivateView, stage: &Directory) -> Result<(), LauncherEr
 }
 
 /// Opens the mounted root, after a look whether it is what was asked for.
-fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Mount, rootfs, source);
+fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd> {
+    let failed = Step::Mount.failed(rootfs);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = openat(CWD, rootfs, flags, Mode::empty()).map_err(failed)?;
     let overlay = fstatfs(&root).map_err(failed)?.f_type == OVERLAY_MAGIC;
@@ -164,16 +156,11 @@ fn check_overlay(rootfs: &str, lowers: &str) -> Result<OwnedFd, LauncherError> {
     if overlay && complete {
         Ok(root)
     } else {
-        Err(LauncherError::refused(
-            Step::Mount,
-            rootfs,
-            "the kernel made another overlay than it was told to",
-        ))
+        Err(Step::Mount.refused(rootfs, "the kernel made another overlay than it was told to"))
     }
 }
 
 /// Makes the mounted root read-only, before runc sees it.
-pub(crate) fn make_read_only(root: &OwnedFd) -> Result<(), LauncherError> {
-    kernel::make_read_only(root)
-        .map_err(|source| LauncherError::failed(Step::Mount, "root file system", source))
+pub(crate) fn make_read_only(root: &OwnedFd) -> Result<()> {
+    kernel::make_read_only(root).map_err(Step::Mount.failed("root file system"))
 }

@@ -9,10 +9,10 @@ use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use storm_oci_request::{Caller, ContainerId, HostPath, LaunchRecord, LaunchState, RECORD_VERSION};
 
-use crate::account::{self, Account};
+use crate::Call;
+use crate::account;
 use crate::claim::claim;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::launch::{self, Launch};
 use crate::layers;
@@ -21,7 +21,6 @@ use crate::phases::Phases;
 use crate::remains;
 use crate::report;
 use crate::request_file::{self, WorkerPaths};
-use crate::sanitize::CallerProcess;
 use crate::sys::{self, Fork};
 
 /// Launches the container that the request describes.
@@ -31,18 +30,18 @@ use crate::sys::{self, Fork};
 /// Whatever was refused or failed; nothing of the container is left then, but layers that were
 /// mounted stay mounted.
 pub(crate) fn run(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    worker_dir: HostPath,
+    call: &Call,
+    worker_dir: &HostPath,
     request: &HostPath,
-    artifacts: HostPath,
-) -> Result<(), LauncherError> {
+    artifacts: &HostPath,
+) -> Result<u8> {
+    let Call { caller, config, account } = call;
     let mut phases = Phases::start();
     let launched_millis = monitor::now_millis();
-    account::permitted_to_run(account, &caller.identity, config)?;
-    let worker = WorkerPaths { root: parent_of(&worker_dir)?, directory: worker_dir, artifacts };
-    let request = request_file::read(&caller.identity, config, account, request, &worker)?;
+    account::permitted_to_run(call)?;
+    let (directory, artifacts) = (worker_dir.clone(), artifacts.clone());
+    let worker = WorkerPaths { root: parent_of(worker_dir)?, directory, artifacts };
+    let request = request_file::read(call, request, &worker)?;
     phases.done("request");
     let layers = layers::open_all(&caller.identity, &account.identity, config, &request.layers)?;
     let host = Host::open(config)?;
@@ -67,9 +66,9 @@ pub(crate) fn run(
     let claim = claim(&host, &record)?;
     phases.done("claim");
     let container = request.container_id.clone();
-    let launch = Launch { caller, config, account, worker, request, host, claim };
+    let launch = Launch { call, worker, request, host, claim };
     let outcome = start(&launch, record, layers, phases);
-    if !matches!(outcome, Ok(()) | Err(LauncherError::Reported { .. })) {
+    if outcome.is_err() {
         let Launch { host, claim, .. } = launch;
         drop(claim);
         if let Err(error) = remains::remove_soon(&host, &container, caller.identity.uid) {
@@ -79,7 +78,7 @@ pub(crate) fn run(
     outcome
 }
 
-fn parent_of(worker_dir: &HostPath) -> Result<HostPath, LauncherError> {
+fn parent_of(worker_dir: &HostPath) -> Result<HostPath> {
     let (parent, _) = worker_dir.as_str().rsplit_once('/').unwrap_or_default();
     Ok(HostPath::parse(if parent.is_empty() { "/" } else { parent })?)
 }
@@ -89,32 +88,28 @@ fn start(
     record: LaunchRecord,
     layers: Vec<layers::LayerFile>,
     phases: Phases,
-) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(Step::Spawn, "monitor", source);
+) -> Result<u8> {
+    let failed = Step::Spawn.failed("monitor");
     let (answer, word) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     match sys::fork().map_err(failed)? {
         Fork::Child => launch::launch(launch, record, layers, phases, &word),
         Fork::Parent(child) => {
             drop(word);
-            monitor::leave_unit(&launch.host.hierarchies, &launch.config.cgroup_parent, child);
+            monitor::leave_unit(&launch.host.hierarchies, &launch.call.config.cgroup_parent, child);
             listen(&answer, &launch.request.container_id)
         }
     }
 }
 
 /// Waits for the child's one byte: its exit code. It has reported a failure itself.
-fn listen(answer: &OwnedFd, container: &ContainerId) -> Result<(), LauncherError> {
+fn listen(answer: &OwnedFd, container: &ContainerId) -> Result<u8> {
     let mut code = [0_u8];
     loop {
         return match (read(answer, &mut code), code) {
             (Err(Errno::INTR), _) => continue,
-            (Ok(1), [0]) => Ok(()),
-            (Ok(1), [code]) => Err(LauncherError::Reported { code }),
-            _ => Err(LauncherError::refused(
-                Step::Spawn,
-                container.as_str(),
-                "its launching process ended before its time",
-            )),
+            (Ok(1), [code]) => Ok(code),
+            _ => Err(Step::Spawn
+                .refused(container.as_str(), "its launching process ended before its time")),
         };
     }
 }

@@ -10,7 +10,7 @@ use storm_oci_request::ContainerId;
 
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::switches::without;
 
 /// The file in a container's directory whose lock says that somebody looks after the container.
@@ -34,7 +34,7 @@ impl RunRoot {
     /// # Errors
     ///
     /// When any directory above it, or of it, is not root's or can be written by others.
-    pub(crate) fn open(config: &Config) -> Result<Self, LauncherError> {
+    pub(crate) fn open(config: &Config) -> Result<Self> {
         let (parent, name) = config.run_root.as_str().rsplit_once('/').unwrap_or_default();
         let root = Directory::trusted(parent)?.ensure(name, 0o711, 0)?;
         Ok(Self {
@@ -51,7 +51,7 @@ impl RunRoot {
     }
 
     /// The containers that have a directory or a record, in the order of their ids.
-    pub(crate) fn containers(&self) -> Result<BTreeSet<ContainerId>, LauncherError> {
+    pub(crate) fn containers(&self) -> Result<BTreeSet<ContainerId>> {
         // The directories too: a name can be missed just while its record is replaced.
         let mut names = self.root.entries()?;
         names.extend(self.records.entries()?);
@@ -63,20 +63,20 @@ impl RunRoot {
     ///
     /// Held only for a few file operations: between a claim's first and last effect, so that
     /// nobody takes a directory without a record for a leftover.
-    pub(crate) fn serialize(&self) -> Result<OwnedFd, LauncherError> {
+    pub(crate) fn serialize(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(&self.root, ".", flags, Mode::empty())
             .and_then(|own| lock(&own, FlockOperation::LockExclusive).map(|()| own))
-            .map_err(|source| LauncherError::failed(Step::Lock, self.root.path(), source))
+            .map_err(Step::Lock.failed(self.root.path()))
     }
 }
 
 /// Opens the lock file of `directory`, made where it is missing.
-pub(crate) fn lock_file(directory: &Directory) -> Result<OwnedFd, LauncherError> {
+pub(crate) fn lock_file(directory: &Directory) -> Result<OwnedFd> {
     let mut flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     flags.set(OFlags::CLOEXEC, !without("lock-close-on-exec"));
     openat(directory, LOCK, flags, Mode::from_raw_mode(0o600))
-        .map_err(|source| LauncherError::failed(Step::Lock, directory.path_of(LOCK), source))
+        .map_err(Step::Lock.failed(&directory.path_of(LOCK)))
 }
 
 /// `flock`, tried again after a signal.
@@ -90,10 +90,10 @@ pub(crate) fn lock(file: &OwnedFd, operation: FlockOperation) -> Result<(), Errn
 }
 
 /// Whether a container's lock could be taken at once.
-pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, LauncherError> {
+pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool> {
     match lock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(source) => Err(LauncherError::failed(Step::Lock, LOCK, source)),
+        Err(source) => Err(Step::Lock.failed(LOCK)(source)),
     }
 }

@@ -13,7 +13,7 @@ use storm_oci_request::ContainerId;
 
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::process::{HeldProcess, wait_for};
 use crate::sys::{self, Fork};
 use crate::sys_file::read_at_most;
@@ -52,7 +52,7 @@ struct LogLine {
 
 impl Runc {
     /// Opens runc's program file: root's, and only root's to write, all the way from `/`.
-    pub(crate) fn open(config: &Config) -> Result<Self, LauncherError> {
+    pub(crate) fn open(config: &Config) -> Result<Self> {
         Ok(Self {
             program: open_program(&config.runc)?,
             path: config.runc.to_string(),
@@ -61,8 +61,8 @@ impl Runc {
     }
 
     /// What it says of its version, on one line.
-    pub(crate) fn version(&self) -> Result<String, LauncherError> {
-        let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
+    pub(crate) fn version(&self) -> Result<String> {
+        let failed = Step::Spawn.failed(self.path.as_str());
         let output = memfd_create("version", MemfdFlags::CLOEXEC).map_err(failed)?;
         let null = null()?;
         let _told = self.execute(&["runc", "--version"], [&null, &output, &null], None)?;
@@ -86,7 +86,7 @@ impl Runc {
         directory: &Directory,
         output: &OutputFiles,
         lock: &OwnedFd,
-    ) -> Result<(), LauncherError> {
+    ) -> Result<()> {
         let place = directory.path();
         let log = format!("{place}/{LOG}");
         let pid_file = format!("{place}/{PID}");
@@ -110,18 +110,18 @@ impl Runc {
             return Ok(());
         };
         let problem = last_error(directory).unwrap_or(problem);
-        Err(LauncherError::refused(Step::RunContainer, container.as_str(), problem))
+        Err(Step::RunContainer.refused(container.as_str(), problem))
     }
 
     /// Removes runc's state of a container whose processes are gone. What else `runc delete` would
     /// do is done by whoever removes the container, or not asked for in its bundle; starting runc
     /// would take longer than all of it, and fail where a launch was cut off.
-    pub(crate) fn delete(&self, container: &ContainerId) -> Result<(), LauncherError> {
+    pub(crate) fn delete(&self, container: &ContainerId) -> Result<()> {
         let path = format!("{STATE}/{container}");
         match statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => {}
             Err(Errno::NOENT) => return Ok(()),
-            Err(source) => return Err(LauncherError::failed(Step::DeleteContainer, path, source)),
+            Err(source) => return Err(Step::DeleteContainer.failed(&path)(source)),
         }
         let states = Directory::trusted(STATE)?;
         if let Some(state) = states.find(container.as_str())? {
@@ -137,8 +137,8 @@ impl Runc {
         arguments: &[&str],
         streams: [&OwnedFd; 3],
         kept: Option<&OwnedFd>,
-    ) -> Result<Result<(), String>, LauncherError> {
-        let failed = |source| LauncherError::failed(Step::Spawn, self.path.as_str(), source);
+    ) -> Result<Result<(), String>> {
+        let failed = Step::Spawn.failed(self.path.as_str());
         let arguments: Vec<CString> = arguments
             .iter()
             .map(|argument| CString::new(*argument).map_err(|_| failed(Errno::INVAL)))
@@ -164,11 +164,7 @@ impl Runc {
             _ if !in_time => Err(format!("runc did not end within {:?}", self.limit)),
             (Some(0), _) => Ok(()),
             (Some(sys::NOT_EXECUTED), _) => {
-                return Err(LauncherError::refused(
-                    Step::Spawn,
-                    self.path.as_str(),
-                    "the kernel cannot execute it",
-                ));
+                return Err(Step::Spawn.refused(self.path.as_str(), "the kernel cannot execute it"));
             }
             (Some(code), _) => Err(format!("runc exited with {code}")),
             (None, signal) => Err(format!("runc was ended by signal {}", signal.unwrap_or(0))),
@@ -177,15 +173,14 @@ impl Runc {
 }
 
 /// The pid that runc wrote.
-pub(crate) fn read_pid(directory: &Directory) -> Result<Option<u32>, LauncherError> {
+pub(crate) fn read_pid(directory: &Directory) -> Result<Option<u32>> {
     let bytes = directory.read(PID)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).trim().parse().ok())
 }
 
-fn null() -> Result<OwnedFd, LauncherError> {
+fn null() -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    openat(CWD, "/dev/null", flags, Mode::empty())
-        .map_err(|source| LauncherError::failed(Step::Open, "/dev/null", source))
+    openat(CWD, "/dev/null", flags, Mode::empty()).map_err(Step::Open.failed("/dev/null"))
 }
 
 fn last_error(directory: &Directory) -> Option<String> {

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Uid};
 
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::privilege::Identity;
 use crate::sys;
 
@@ -32,8 +32,8 @@ impl CallerProcess {
     /// # Errors
     ///
     /// [`Step::Sanitize`]
-    pub(crate) fn give_back(&self) -> Result<(), LauncherError> {
-        let failed = |source| LauncherError::failed(Step::Sanitize, "resource limits", source);
+    pub(crate) fn give_back(&self) -> Result<()> {
+        let failed = Step::Sanitize.failed("resource limits");
         rustix::process::setpriority_process(None, self.nice).map_err(failed)?;
         for (resource, limit) in &self.limits {
             rustix::process::setrlimit(*resource, *limit).map_err(failed)?;
@@ -54,10 +54,8 @@ const DESCRIPTORS: u64 = 4096;
 /// # Errors
 ///
 /// [`Step::BecomeRoot`] when the program does not run as root, with the likely cause.
-pub(crate) fn first_acts() -> Result<CallerProcess, LauncherError> {
-    let failed = |object: &'static str| {
-        move |source: Errno| LauncherError::failed(Step::Sanitize, object, source)
-    };
+pub(crate) fn first_acts() -> Result<CallerProcess> {
+    let failed = |object: &'static str| move |source: Errno| Step::Sanitize.failed(object)(source);
     sys::tidy_descriptors().map_err(failed("file descriptors"))?;
     let (uids, gids) = sys::resuid_resgid();
     let ([uid, effective, _], [gid, ..]) = (uids, gids);
@@ -137,5 +135,5 @@ fn why_not_root() -> LauncherError {
              every problem and its fix",
         )
     };
-    LauncherError::refused(Step::BecomeRoot, "root", cause).with_hint(fix)
+    Step::BecomeRoot.refused("root", cause).with_hint(fix)
 }

@@ -6,7 +6,7 @@
 use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
 
 use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 
 /// Root-owned, setuid and setgid, runnable by the launcher's group, nothing for others.
 const MODE: u32 = 0o6550;
@@ -19,20 +19,20 @@ const EXE: &str = "/proc/self/exe";
 /// # Errors
 ///
 /// [`Step::OwnFile`] with the first fault.
-pub(crate) fn check(config: &Config) -> Result<(), LauncherError> {
+pub(crate) fn check(config: &Config) -> Result<()> {
     faults(&stat_self()?, config).into_iter().next().map_or(Ok(()), Err)
 }
 
 /// What `fstat` tells of the running program.
-pub(crate) fn stat_self() -> Result<Stat, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::OwnFile, EXE, source);
+pub(crate) fn stat_self() -> Result<Stat> {
+    let failed = Step::OwnFile.failed(EXE);
     let file = openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     fstat(&file).map_err(failed)
 }
 
 /// Something wrong with the running program, and how to mend it.
 pub(crate) fn fault(problem: impl Into<String>, fix: impl Into<String>) -> LauncherError {
-    LauncherError::refused(Step::OwnFile, EXE, problem).with_hint(fix)
+    Step::OwnFile.refused(EXE, problem).with_hint(fix)
 }
 
 /// Every reason not to trust a program file with this `stat`.

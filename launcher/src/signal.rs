@@ -5,11 +5,9 @@
 
 use rustix::io::Errno;
 
-use crate::account::Account;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::privilege::become_for_good;
-use crate::sanitize::CallerProcess;
 use crate::sys_signal;
 use crate::target::{self, Target};
 
@@ -22,16 +20,10 @@ const HIGHEST: i32 = 64;
 ///
 /// The original's codes: 9 when there is no such process, 8 when the signal could not be sent,
 /// 255 when the user may not signal it. A container of another caller or user is code 8.
-pub(crate) fn signal(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    pid: i32,
-    signal: i32,
-) -> Result<(), LauncherError> {
-    let failed = |step, source| match source {
-        Errno::SRCH => LauncherError::failed(Step::FindProcess, pid.to_string(), source),
-        source => LauncherError::failed(step, pid.to_string(), source),
+pub(crate) fn signal(call: &Call, pid: i32, signal: i32) -> Result<()> {
+    let failed = |step: Step, source| match source {
+        Errno::SRCH => Step::FindProcess.failed(pid)(source),
+        source => step.failed(pid)(source),
     };
     // As a group's number, 1 would stand for every process there is.
     let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 1) else {
@@ -39,11 +31,11 @@ pub(crate) fn signal(
     };
     if !(0..=HIGHEST).contains(&signal) {
         let problem = format!("{signal} is no signal, they are 0 to {HIGHEST}");
-        return Err(LauncherError::refused(Step::Signal, pid.to_string(), problem));
+        return Err(Step::Signal.refused(pid, problem));
     }
     // None: no such process, though a group may still have its number.
-    let target = target::find(caller, config, account, number, Step::Signal)?;
-    become_for_good(&account.identity)?;
+    let target = target::find(call, number, Step::Signal)?;
+    become_for_good(&call.account.identity)?;
     // The original asks first, and answers 255 when asking is refused.
     if to_group(target.as_ref(), pid, 0).is_ok() {
         return to_group(target.as_ref(), pid, signal)

@@ -2,13 +2,12 @@
 
 use storm_oci_request::{ContainerId, HostPath};
 
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::host::Host;
 use crate::layer_reaper;
 use crate::remains::{self, Hold};
 use crate::report;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 
 /// Removes every orphan whose record names this caller and `worker_root`, or that has no record,
@@ -18,18 +17,14 @@ use crate::switches::without;
 /// # Errors
 ///
 /// The first failure, after all containers were tried.
-pub(crate) fn sweep(
-    caller: &CallerProcess,
-    config: &Config,
-    worker_root: &HostPath,
-) -> Result<(), LauncherError> {
-    let host = Host::open(config)?;
+pub(crate) fn sweep(call: &Call, worker_root: &HostPath) -> Result<()> {
+    let host = Host::open(&call.config)?;
     let mut first_failure = Ok(());
     for container in host.run_root.containers()? {
-        match sweep_one(&host, &container, caller.identity.uid, worker_root) {
+        match sweep_one(&host, &container, call.caller.identity.uid, worker_root) {
             Ok(true) => report::note(&format!("removed what was left of {container}")),
             Ok(false) => {}
-            Err(error) if error.step() == Some(Step::Foreign) => {}
+            Err(error) if error.step == Step::Foreign => {}
             Err(error) if first_failure.is_ok() => first_failure = Err(error),
             Err(error) => report::note(&error.to_string()),
         }
@@ -42,7 +37,7 @@ fn sweep_one(
     container: &ContainerId,
     caller: u32,
     worker_root: &HostPath,
-) -> Result<bool, LauncherError> {
+) -> Result<bool> {
     let record = remains::own_record(host, container, caller)?;
     let ours = |root: &HostPath| root == worker_root || without("record-worker-root");
     if record.is_some_and(|record| !ours(&record.worker_root)) {

@@ -7,12 +7,10 @@
 use rustix::io::Errno;
 use storm_oci_request::LaunchRecord;
 
-use crate::account::Account;
-use crate::config::Config;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{Result, Step};
 use crate::process::HeldProcess;
 use crate::run_root::RunRoot;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 
 /// A process that stays the same one, and the container whose first process it is, if any.
@@ -30,26 +28,20 @@ pub(crate) struct Target {
 ///
 /// `step`, for the first process of a container of another caller or user;
 /// [`Step::FindProcess`] for one that has ended.
-pub(crate) fn find(
-    caller: &CallerProcess,
-    config: &Config,
-    account: &Account,
-    pid: u32,
-    step: Step,
-) -> Result<Option<Target>, LauncherError> {
-    let failed = |source| LauncherError::failed(Step::FindProcess, pid.to_string(), source);
+pub(crate) fn find(call: &Call, pid: u32, step: Step) -> Result<Option<Target>> {
+    let failed = Step::FindProcess.failed(pid);
     let Some(held) = HeldProcess::find(pid).map_err(failed)? else {
         return Ok(None);
     };
-    let record = RunRoot::open(config)?.record_of_init(pid)?;
+    let record = RunRoot::open(&call.config)?.record_of_init(pid)?;
     let now = held.record().map_err(failed)?;
     // With another start time the container has ended, and the number is another's now.
     let record = record.filter(|record| record.init == now || without("record-start-time"));
     if let Some(record) = &record {
-        let problem = objection(caller, account, record, &held).map_err(failed)?;
+        let problem = objection(call, record, &held).map_err(failed)?;
         if let Some(problem) = problem {
             let object = format!("{pid} of container {}", record.container_id);
-            return Err(LauncherError::refused(step, object, problem));
+            return Err(step.refused(object, problem));
         }
         if !held.is_running().map_err(failed)? {
             return Err(failed(Errno::SRCH));
@@ -59,16 +51,15 @@ pub(crate) fn find(
 }
 
 fn objection(
-    caller: &CallerProcess,
-    account: &Account,
+    call: &Call,
     record: &LaunchRecord,
     held: &HeldProcess,
 ) -> Result<Option<String>, Errno> {
-    let owner = record.caller.uid;
-    if caller.identity.uid != 0 && caller.identity.uid != owner && !without("record-caller") {
+    let (caller, owner) = (call.caller.identity.uid, record.caller.uid);
+    if caller != 0 && caller != owner && !without("record-caller") {
         return Ok(Some(format!("it belongs to the supervisor of uid {owner}")));
     }
-    if account.identity.uid != record.uid && !without("record-user") {
+    if call.account.identity.uid != record.uid && !without("record-user") {
         return Ok(Some(format!("it runs as `{}`", record.user)));
     }
     // One that has ended has left its cgroups.

@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::kernel::open_entry;
 use crate::switches::without;
 use crate::walk::{Owners, Place};
@@ -32,12 +32,7 @@ pub(crate) trait Visitor {
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn file(
-        &mut self,
-        entry: &Entry<'_>,
-        opened: &OwnedFd,
-        stat: &Stat,
-    ) -> Result<(), LauncherError>;
+    fn file(&mut self, entry: &Entry<'_>, opened: &OwnedFd, stat: &Stat) -> Result<()>;
 
     /// Opens for reading what was opened with `O_PATH`.
     ///
@@ -53,21 +48,21 @@ pub(crate) trait Visitor {
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<(), LauncherError>;
+    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<()>;
 
     /// Hears of an entry below the top that is not gone into: a mount point, or somebody else's.
     ///
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), LauncherError>;
+    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()>;
 
     /// Hears of a failure of the kernel's.
     ///
     /// # Errors
     ///
     /// The same, when it ends the whole visit.
-    fn failed(&mut self, error: LauncherError) -> Result<(), LauncherError> {
+    fn failed(&mut self, error: LauncherError) -> Result<()> {
         Err(error)
     }
 }
@@ -94,7 +89,7 @@ impl Entry<'_> {
 
     /// A failed system call on it.
     pub(crate) fn failed(&self, step: Step, source: Errno) -> LauncherError {
-        LauncherError::failed(step, self.path(), source)
+        step.failed(&self.path())(source)
     }
 
     fn open(&self) -> Result<(OwnedFd, Stat), Errno> {
@@ -134,8 +129,8 @@ struct Tree<'v, V> {
 ///
 /// The visitor's; [`Step::Find`] when nothing is there; the top is a mount point or somebody
 /// else's; somebody moved a directory that is on the current path.
-pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<(), LauncherError> {
-    let failed = |source| LauncherError::failed(V::STEP, place.parent_path, source);
+pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<()> {
+    let failed = V::STEP.failed(place.parent_path);
     let current = fcntl_dupfd_cloexec(&place.parent, 0).map_err(failed)?;
     let stat = fstat(&current).map_err(failed)?;
     let top = CString::new(place.name).map_err(|_| failed(Errno::INVAL))?;
@@ -157,7 +152,7 @@ pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<()
 
 impl<V: Visitor> Tree<'_, V> {
     /// Handles an entry that is no directory; gives back one that may be gone into.
-    fn look(&mut self, name: &CStr) -> Result<Option<(OwnedFd, Stat)>, LauncherError> {
+    fn look(&mut self, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
         let entry = Entry { directory: self.current.as_fd(), name, directory_path: &self.path };
         let is_top = self.frames.len() == 1;
         let problem = match entry.open() {
@@ -176,18 +171,13 @@ impl<V: Visitor> Tree<'_, V> {
             }
         };
         if is_top {
-            return Err(LauncherError::refused(V::STEP, entry.path(), problem));
+            return Err(V::STEP.refused(entry.path(), problem));
         }
         self.visitor.passed_over(&entry, &problem).map(|()| None)
     }
 
     /// Goes into a directory and handles its entries, but for the directories among them.
-    fn enter(
-        &mut self,
-        name: CString,
-        directory: &OwnedFd,
-        stat: &Stat,
-    ) -> Result<(), LauncherError> {
+    fn enter(&mut self, name: CString, directory: &OwnedFd, stat: &Stat) -> Result<()> {
         let entry =
             Entry { directory: self.current.as_fd(), name: &name, directory_path: &self.path };
         let read = self.visitor.readable(directory, stat);
@@ -207,8 +197,7 @@ impl<V: Visitor> Tree<'_, V> {
         self.push(name, stat, Vec::new());
         let mut directories = Vec::new();
         while let Some(entry) = entries.read() {
-            let entry = entry
-                .map_err(|source| LauncherError::failed(V::STEP, self.path.as_str(), source))?;
+            let entry = entry.map_err(V::STEP.failed(self.path.as_str()))?;
             let name = entry.file_name();
             if name != c"."
                 && name != c".."
@@ -229,7 +218,7 @@ impl<V: Visitor> Tree<'_, V> {
     }
 
     /// Goes back to the directory above.
-    fn leave(&mut self) -> Result<(), LauncherError> {
+    fn leave(&mut self) -> Result<()> {
         let (Some(done), Some(parent)) = (self.frames.pop(), self.frames.last_mut()) else {
             return Ok(());
         };
@@ -242,8 +231,8 @@ impl<V: Visitor> Tree<'_, V> {
         self.visitor.left(&entry, &directory)
     }
 
-    fn reopen(&self, expected: (u64, u64)) -> Result<OwnedFd, LauncherError> {
-        let failed = |source| LauncherError::failed(V::STEP, self.path.as_str(), source);
+    fn reopen(&self, expected: (u64, u64)) -> Result<OwnedFd> {
+        let failed = V::STEP.failed(self.path.as_str());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = openat(&self.current, c"..", flags, Mode::empty()).map_err(failed)?;
         let stat = fstat(&above).map_err(failed)?;
@@ -251,6 +240,6 @@ impl<V: Visitor> Tree<'_, V> {
             return Ok(above);
         }
         let problem = "directories in it are being moved";
-        Err(LauncherError::refused(V::STEP, self.path.as_str(), problem))
+        Err(V::STEP.refused(self.path.as_str(), problem))
     }
 }

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::error::{LauncherError, Step};
+use crate::error::{LauncherError, Result, Step};
 use crate::switches::without;
 
 /// Opens a root-owned file below root-owned directories that only root can write.
@@ -14,7 +14,7 @@ use crate::switches::without;
 /// # Errors
 ///
 /// [`Step::Config`] naming the component that fails.
-pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
+pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd> {
     trust(path).map(|(file, _)| file)
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd, LauncherError> {
 /// # Errors
 ///
 /// As [`open_trusted`].
-pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd, LauncherError> {
+pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd> {
     let (program, passed) = trust(path.as_str())?;
     check_program(path, &passed)?;
     Ok(program)
@@ -34,7 +34,7 @@ pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd, LauncherError> {
 /// # Errors
 ///
 /// [`Step::Config`].
-pub(crate) fn check_program(path: &HostPath, passed: &[Stat]) -> Result<(), LauncherError> {
+pub(crate) fn check_program(path: &HostPath, passed: &[Stat]) -> Result<()> {
     let executable = |stat: &Stat| {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o100 != 0
     };
@@ -42,7 +42,8 @@ pub(crate) fn check_program(path: &HostPath, passed: &[Stat]) -> Result<(), Laun
         return Ok(());
     }
     let problem = "not a program that root can execute";
-    Err(LauncherError::refused(Step::Config, path.as_str(), problem)
+    Err(Step::Config
+        .refused(path.as_str(), problem)
         .with_hint("install it, and set its path in worker-launcher.cfg"))
 }
 
@@ -51,11 +52,11 @@ pub(crate) fn check_program(path: &HostPath, passed: &[Stat]) -> Result<(), Laun
 /// # Errors
 ///
 /// As [`open_trusted`].
-pub(crate) fn lineage(path: &str) -> Result<Vec<Stat>, LauncherError> {
+pub(crate) fn lineage(path: &str) -> Result<Vec<Stat>> {
     trust(path).map(|(_, passed)| passed)
 }
 
-fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>), LauncherError> {
+fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>)> {
     let mut problems = Vec::new();
     let opened = inspect(path, &mut problems);
     problems.into_iter().next().map_or(opened, Err)
@@ -69,7 +70,7 @@ fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>), LauncherError> {
 pub(crate) fn inspect(
     path: &str,
     problems: &mut Vec<LauncherError>,
-) -> Result<(OwnedFd, Vec<Stat>), LauncherError> {
+) -> Result<(OwnedFd, Vec<Stat>)> {
     let mut walked = String::new();
     let (mut current, stat) = open_below(CWD.as_fd(), "/", "/", problems)?;
     let mut passed = vec![stat];
@@ -93,7 +94,7 @@ pub(crate) fn open_below(
     name: &str,
     path: &str,
     problems: &mut Vec<LauncherError>,
-) -> Result<(OwnedFd, Stat), LauncherError> {
+) -> Result<(OwnedFd, Stat)> {
     let failed = |source: Errno| {
         let (problem, fix) = match source {
             Errno::NOENT => (source.to_string(), "make it, as root"),
@@ -103,14 +104,14 @@ pub(crate) fn open_below(
             ),
             _ => (source.to_string(), "run `worker-launcher --checksetup` as root"),
         };
-        LauncherError::refused(Step::Config, path, problem).with_hint(fix)
+        Step::Config.refused(path, problem).with_hint(fix)
     };
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     flags.set(OFlags::NOFOLLOW, !without("trusted-links"));
     let opened = openat(parent, name, flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&opened).map_err(failed)?;
     let mut note = |problem: String, fix: String| {
-        problems.push(LauncherError::refused(Step::Config, path, problem).with_hint(fix));
+        problems.push(Step::Config.refused(path, problem).with_hint(fix));
     };
     if stat.st_uid != 0 && !without("trusted-owner") {
         note(format!("owned by uid {}, must be root's", stat.st_uid), format!("chown root {path}"));

@@ -10,10 +10,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::account::Account;
-use crate::error::{LauncherError, Step};
+use crate::Call;
+use crate::error::{LauncherError, Result, Step};
 use crate::privilege::acting_as;
-use crate::sanitize::CallerProcess;
 use crate::switches::without;
 
 /// Whose files and directories a verb may touch.
@@ -58,22 +57,17 @@ pub(crate) struct Place<'p> {
 ///
 /// [`Step::Find`] when a component is not there, else the refusal or failure with the component
 /// it met.
-pub(crate) fn parent_of<'p>(
-    caller: &CallerProcess,
-    account: &Account,
-    path: &'p HostPath,
-    step: Step,
-) -> Result<Place<'p>, LauncherError> {
+pub(crate) fn parent_of<'p>(call: &Call, path: &'p HostPath, step: Step) -> Result<Place<'p>> {
     let (parent_path, name) = path.as_str().rsplit_once('/').unwrap_or_default();
     if name.is_empty() {
-        return Err(LauncherError::refused(step, "/", "it is the root directory"));
+        return Err(step.refused("/", "it is the root directory"));
     }
-    let owners = Owners { supervisor: caller.identity.uid, user: account.identity.uid };
+    let owners = Owners { supervisor: call.caller.identity.uid, user: call.account.identity.uid };
     let root = open(CWD, "/", OFlags::DIRECTORY);
-    let (directory, _) = root.map_err(|source| LauncherError::failed(step, "/", source))?;
+    let (directory, _) = root.map_err(step.failed("/"))?;
     let mut walk = Walk { owners, step, directory, walked: String::new(), reached: false };
     let mut names = parent_path.split('/').filter(|name| !name.is_empty());
-    acting_as(&caller.identity, || {
+    acting_as(&call.caller.identity, || {
         while !walk.reached
             && let Some(name) = names.next()
         {
@@ -84,7 +78,7 @@ pub(crate) fn parent_of<'p>(
     names.try_for_each(|name| walk.descend(name))?;
     if !walk.reached && !without("supervisors-directory") {
         let problem = format!("no directory above it belongs to uid {}", owners.supervisor);
-        return Err(LauncherError::refused(step, path.as_str(), problem));
+        return Err(step.refused(path.as_str(), problem));
     }
     Ok(Place { owners, parent: walk.directory, parent_path, name })
 }
@@ -100,7 +94,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn descend(&mut self, name: &str) -> Result<(), LauncherError> {
+    fn descend(&mut self, name: &str) -> Result<()> {
         let above = fstat(&self.directory).map_err(|source| self.failed(source))?;
         self.walked.push('/');
         self.walked.push_str(name);
@@ -124,7 +118,7 @@ impl Walk {
     }
 
     /// Judges the directories above where a link led, wherever its target went through.
-    fn judge_way_to(&mut self, target: &OwnedFd) -> Result<(), LauncherError> {
+    fn judge_way_to(&mut self, target: &OwnedFd) -> Result<()> {
         let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
         let mut above: Vec<Stat> = Vec::new();
         let (mut current, mut stat) =
@@ -139,7 +133,7 @@ impl Walk {
     }
 
     /// Is this directory one that the walk may go through?
-    fn judge(&mut self, stat: &Stat) -> Result<(), LauncherError> {
+    fn judge(&mut self, stat: &Stat) -> Result<()> {
         let Owners { supervisor, user } = self.owners;
         if self.reached {
             let objection = self.owners.objection(stat);
@@ -156,17 +150,17 @@ impl Walk {
         )))
     }
 
-    fn open(&self, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat), LauncherError> {
+    fn open(&self, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat)> {
         open(&self.directory, name, flags).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: Errno) -> LauncherError {
         let step = if source == Errno::NOENT { Step::Find } else { self.step };
-        LauncherError::failed(step, self.walked.as_str(), source)
+        step.failed(self.walked.as_str())(source)
     }
 
     fn refused(&self, problem: String) -> LauncherError {
-        LauncherError::refused(self.step, self.walked.as_str(), problem)
+        self.step.refused(self.walked.as_str(), problem)
     }
 }
 

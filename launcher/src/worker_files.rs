@@ -5,7 +5,7 @@ use rustix::fd::OwnedFd;
 use storm_oci_request::{ContainerId, HostPath};
 
 use crate::directory::Directory;
-use crate::error::{LauncherError, Step};
+use crate::error::{Result, Step};
 use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
 
@@ -27,7 +27,7 @@ pub(crate) fn create_output(
     user: &Identity,
     artifacts: &HostPath,
     container: &ContainerId,
-) -> Result<OutputFiles, LauncherError> {
+) -> Result<OutputFiles> {
     acting_as(user, || {
         let directory = open_directory(artifacts.as_str())?;
         Ok(OutputFiles {
@@ -38,12 +38,7 @@ pub(crate) fn create_output(
 }
 
 /// Writes a file, as `identity`, in the place of one of that name.
-pub(crate) fn write_file(
-    identity: &Identity,
-    path: &str,
-    mode: u32,
-    content: &[u8],
-) -> Result<(), LauncherError> {
+pub(crate) fn write_file(identity: &Identity, path: &str, mode: u32, content: &[u8]) -> Result<()> {
     acting_as(identity, || {
         let (parent, name) = path.rsplit_once('/').unwrap_or_default();
         let directory = open_directory(parent)?;
@@ -53,8 +48,8 @@ pub(crate) fn write_file(
 }
 
 /// Opens a directory with the present ids.
-pub(crate) fn open_directory(path: &str) -> Result<Directory, LauncherError> {
+pub(crate) fn open_directory(path: &str) -> Result<Directory> {
     // Not for reading: that would need the right to list the directory, which nothing here does.
-    let fd = open_path(path).map_err(|source| LauncherError::failed(Step::Open, path, source))?;
+    let fd = open_path(path).map_err(Step::Open.failed(path))?;
     Ok(Directory::from_fd(fd, path.to_owned()))
 }
