@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use storm_oci_store::{ImageStore, Location, Reference, RemoteSettings, StoreError, StoreSettings};
+use storm_oci_store::{
+    CacheBudget, ImageStore, Location, Platform, Reference, RemoteSettings, StoreError,
+    StoreSettings,
+};
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +28,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         refresh_interval: Duration::from_secs(60),
         manifests_to_cache: NonZeroUsize::MIN,
         local_dir: PathBuf::from(local_dir),
+        budget: CacheBudget::default(),
+        platform: Platform::host(),
         remote: RemoteSettings::default(),
     })?;
     let digest = store.resolve(&Reference::parse(tag)?).await?;

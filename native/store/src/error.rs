@@ -145,6 +145,12 @@ pub enum StoreError {
         /// The rule it breaks.
         problem: &'static str,
     },
+    /// Text that names no platform.
+    #[error("cannot use platform {text:?}: not system/architecture[/variant], such as linux/amd64")]
+    InvalidPlatform {
+        /// The rejected text, cut to 200 characters.
+        text: String,
+    },
     /// Text that cannot be a place in a store.
     #[error("cannot use store location {text:?}: {problem}")]
     InvalidLocation {
@@ -327,6 +333,7 @@ impl StoreError {
         match self {
             Self::InvalidDigest { .. }
             | Self::InvalidReference { .. }
+            | Self::InvalidPlatform { .. }
             | Self::InvalidLocation { .. }
             | Self::InvalidDocument { .. }
             | Self::InvalidResourceName { .. }

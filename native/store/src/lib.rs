@@ -10,9 +10,11 @@ mod cache;
 mod config;
 mod digest;
 mod error;
+mod layer_file;
 mod location;
 mod manifest;
 mod media_type;
+mod platform;
 mod reference;
 pub mod remote;
 mod resource;
@@ -25,12 +27,15 @@ pub use cache::LocalLayer;
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use error::{ErrorKind, Object, RemoteCause, StoreError};
+pub use layer_file::{LayerFile, LayerFormat};
 pub use location::Location;
 pub use manifest::{Descriptor, LayerDescriptor, Manifest};
 pub use media_type::LayerMediaType;
+pub use platform::Platform;
 pub use reference::Reference;
 pub use resource::{Resource, ResourceKind};
 pub use settings::{
-    HadoopLogin, HadoopSettings, ObjectSettings, RemoteSettings, StoreOptions, StoreSettings,
+    CacheBudget, HadoopLogin, HadoopSettings, ObjectSettings, RemoteSettings, StoreOptions,
+    StoreSettings,
 };
 pub use store::ImageStore;

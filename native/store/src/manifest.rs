@@ -8,6 +8,7 @@ use serde::de::{Error, IgnoredAny};
 
 use crate::digest::Digest;
 use crate::error::{Object, StoreError, shown};
+use crate::layer_file::LayerFile;
 use crate::media_type::{self, LayerMediaType};
 
 /// The only schema version that has configs and layers by digest.
@@ -29,10 +30,18 @@ pub struct Descriptor {
 pub struct LayerDescriptor {
     /// What digest and size describe.
     pub media_type: LayerMediaType,
-    /// The digest that names the layer's file in the store, `layers/<hex>.sqsh`.
+    /// The digest that names the layer's file in the store.
     pub digest: Digest,
-    /// The size in bytes, as the manifest claims: of the archive or of the squashfs file.
+    /// The size in bytes, as the manifest claims: of the archive or of the layer's file.
     pub size: u64,
+}
+
+impl LayerDescriptor {
+    /// The layer's file in the store, `layers/<name>`.
+    #[must_use]
+    pub fn file(&self) -> LayerFile {
+        LayerFile { digest: self.digest.clone(), format: self.media_type.format() }
+    }
 }
 
 /// An image manifest of a type that can be run.
@@ -215,6 +224,7 @@ mod tests {
             ("application/vnd.oci.image.layer.v1.tar+zstd", archive),
             ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", archive),
             ("application/vnd.squashfs", Some(LayerMediaType::Squashfs)),
+            ("application/vnd.erofs.layer.v1", Some(LayerMediaType::Erofs)),
             ("application/vnd.oci.image.config.v1+json", None),
             ("application/octet-stream", None),
             ("", None),

@@ -6,6 +6,8 @@
 
 use oci_spec::image::{MediaType, ToDockerV2S2};
 
+use crate::layer_file::LayerFormat;
+
 /// The media types of a manifest.
 pub(crate) const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.oci.image.manifest.v1+json";
@@ -17,9 +19,9 @@ pub(crate) const LAYERS: &str = "application/vnd.docker.image.rootfs.diff.tar[.g
      application/vnd.docker.image.rootfs.foreign.diff.tar[.gzip], \
      application/vnd.oci.image.layer.v1.tar[+gzip|+zstd], \
      application/vnd.oci.image.layer.nondistributable.v1.tar[+gzip|+zstd], \
-     application/vnd.squashfs";
+     application/vnd.squashfs, application/vnd.erofs.layer.v1";
 
-/// What a layer's descriptor describes. The store holds a squashfs file in either case.
+/// What a layer's descriptor describes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum LayerMediaType {
     /// The tar archive that the squashfs file was made from: digest and size say nothing about
@@ -27,6 +29,18 @@ pub enum LayerMediaType {
     Archive,
     /// The squashfs file itself.
     Squashfs,
+    /// The EROFS file itself.
+    Erofs,
+}
+
+impl LayerMediaType {
+    /// What the store holds for such a layer.
+    pub(crate) fn format(self) -> LayerFormat {
+        match self {
+            Self::Archive | Self::Squashfs => LayerFormat::Squashfs,
+            Self::Erofs => LayerFormat::Erofs,
+        }
+    }
 }
 
 /// Whether `found` is `wanted`, or what Docker calls it.
@@ -63,6 +77,7 @@ pub(crate) fn layer(found: &MediaType) -> Option<LayerMediaType> {
                 Some(LayerMediaType::Archive)
             }
             "application/vnd.squashfs" => Some(LayerMediaType::Squashfs),
+            "application/vnd.erofs.layer.v1" => Some(LayerMediaType::Erofs),
             _ => None,
         },
         _ => None,

@@ -2,10 +2,8 @@
 
 use crate::digest::Digest;
 use crate::error::{Object, StoreError, shown};
+use crate::layer_file::LayerFile;
 use crate::location::Location;
-
-/// What follows the hex digits in a layer's file name, in the store and in the cache.
-pub(crate) const LAYER_SUFFIX: &str = ".sqsh";
 
 /// Whether a resource is an image config or a layer: Storm's `OciResourceType`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,7 +19,7 @@ pub enum ResourceKind {
 pub struct Resource {
     /// Where the file is in the store.
     pub uri: Location,
-    /// The name of its local copy: `<hex>` for a config, `<hex>.sqsh` for a layer.
+    /// The name of its local copy: `<hex>` for a config, that of a [`LayerFile`] for a layer.
     pub file_name: String,
     /// The size in bytes that the manifest gives, which for a layer is that of the archive it was
     /// made from, as with Storm's own plugin.
@@ -32,18 +30,29 @@ pub struct Resource {
     pub kind: ResourceKind,
 }
 
+/// What a resource's name tells. Names come from other plugins too, so they are parsed.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum ResourceName {
+    Config(Digest),
+    Layer(LayerFile),
+}
+
 impl Resource {
-    /// The digest in the file name. Names come from other plugins too, so they are parsed.
-    pub(crate) fn digest(&self) -> Result<Digest, StoreError> {
-        let (object, hex, expected) = match self.kind {
-            ResourceKind::Config => (Object::Config, Some(self.file_name.as_str()), "<sha256 hex>"),
-            ResourceKind::Layer => {
-                let hex = self.file_name.strip_suffix(LAYER_SUFFIX);
-                (Object::Layer, hex, "<sha256 hex>.sqsh")
+    pub(crate) fn name(&self) -> Result<ResourceName, StoreError> {
+        let name = match self.kind {
+            ResourceKind::Config => {
+                Digest::parse_hex(&self.file_name).ok().map(ResourceName::Config)
             }
+            ResourceKind::Layer => LayerFile::parse(&self.file_name).map(ResourceName::Layer),
         };
-        hex.and_then(|hex| Digest::parse_hex(hex).ok()).ok_or_else(|| {
-            StoreError::InvalidResourceName { object, file_name: shown(&self.file_name), expected }
+        let (object, expected) = match self.kind {
+            ResourceKind::Config => (Object::Config, "<sha256 hex>"),
+            ResourceKind::Layer => (Object::Layer, "<sha256 hex>.sqsh or <sha256 hex>.erofs"),
+        };
+        name.ok_or_else(|| StoreError::InvalidResourceName {
+            object,
+            file_name: shown(&self.file_name),
+            expected,
         })
     }
 }
@@ -51,6 +60,7 @@ impl Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer_file::LayerFormat;
 
     #[test]
     fn file_names_are_digests() {
@@ -59,10 +69,16 @@ mod tests {
         let parse = |kind, file_name: &str| {
             let uri = Location::parse("/srv/x").unwrap();
             let file_name = file_name.to_owned();
-            Resource { uri, file_name, size: 0, modified_millis: 0, kind }.digest()
+            Resource { uri, file_name, size: 0, modified_millis: 0, kind }.name()
         };
-        assert_eq!(parse(ResourceKind::Config, hex).unwrap(), digest);
-        assert_eq!(parse(ResourceKind::Layer, &format!("{hex}.sqsh")).unwrap(), digest);
+        let layer = |format| ResourceName::Layer(LayerFile { digest: digest.clone(), format });
+        for (kind, good, name) in [
+            (ResourceKind::Config, hex.to_owned(), ResourceName::Config(digest.clone())),
+            (ResourceKind::Layer, format!("{hex}.sqsh"), layer(LayerFormat::Squashfs)),
+            (ResourceKind::Layer, format!("{hex}.erofs"), layer(LayerFormat::Erofs)),
+        ] {
+            assert_eq!(parse(kind, &good).unwrap(), name);
+        }
         for (kind, bad) in [
             (ResourceKind::Layer, hex.to_owned()),
             (ResourceKind::Config, format!("{hex}.sqsh")),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::location::Location;
+use crate::platform::Platform;
 
 /// Where images come from and where they are kept. `…` stands for
 /// `storm.oci.local.or.hdfs.image.tag.to.manifest.plugin`.
@@ -25,8 +26,25 @@ pub struct StoreSettings {
     pub manifests_to_cache: NonZeroUsize,
     /// The directory of local copies: `storm.oci.resources.local.dir`.
     pub local_dir: PathBuf,
+    /// How much local copies may take.
+    pub budget: CacheBudget,
+    /// Which manifest of an image index is run: `storm.oci.image.platform`.
+    pub platform: Platform,
     /// How remote stores are reached.
     pub remote: RemoteSettings,
+}
+
+/// How much disk the cache may take, in bytes as `du` counts them.
+///
+/// Kept by removing what was used longest ago, and never what is in use: with much in use the
+/// cache stays above it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CacheBudget {
+    /// All files of the cache together: `storm.oci.resources.cache.max.bytes`. `None`: as much as
+    /// there is.
+    pub max_bytes: Option<u64>,
+    /// What stays free on its file system: `storm.oci.resources.cache.min.free.bytes`.
+    pub min_free_bytes: u64,
 }
 
 /// How remote stores are reached. All of it comes from here, nothing from the environment.

@@ -9,12 +9,13 @@ use crate::cache::{Content, Directories, Documents, LayerCache, LayerSource, Loc
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
+use crate::layer_file::{LayerFile, LayerFormat};
 use crate::location::Location;
 use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
 use crate::media_type::LayerMediaType;
 use crate::reference::Reference;
 use crate::remote::{self, Remotes};
-use crate::resource::{LAYER_SUFFIX, Resource, ResourceKind};
+use crate::resource::{Resource, ResourceKind, ResourceName};
 use crate::settings::StoreSettings;
 use crate::tags::Tags;
 
@@ -23,8 +24,9 @@ use crate::tags::Tags;
 /// ```text
 /// <top>/manifests/<hex>            a manifest, named by its own digest
 /// <top>/config/<hex>               an image config, named by its own digest
-/// <top>/layers/<hex>.sqsh          a layer, named by the digest in the manifest
+/// <top>/layers/<hex>.sqsh          a squashfs layer, named by the digest in the manifest
 /// <top>/layers/<hex>.sqsh.json     digest and size of the squashfs file itself, if there is one
+/// <top>/layers/<hex>.erofs         an EROFS layer, named by its own digest
 /// ```
 ///
 /// Meant to be shared. Its asynchronous methods need a tokio runtime with timers.
@@ -109,12 +111,13 @@ impl ImageStore {
     pub async fn localize_layer(&self, layer: &LayerDescriptor) -> Result<LocalLayer, StoreError> {
         let content = match layer.media_type {
             LayerMediaType::Archive => None,
-            LayerMediaType::Squashfs => {
+            LayerMediaType::Squashfs | LayerMediaType::Erofs => {
                 Some(Content { sha256: layer.digest.clone(), size: layer.size })
             }
         };
-        let location = self.layer_location(&layer.digest);
-        let source = LayerSource { digest: layer.digest.clone(), location, content };
+        let file = layer.file();
+        let location = self.layer_location(&file);
+        let source = LayerSource { file, location, content };
         self.layers.localize(&source).await
     }
 
@@ -124,8 +127,8 @@ impl ImageStore {
     /// # Errors
     ///
     /// [`StoreError::Local`].
-    pub fn discard_layer(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.layers.discard(digest)
+    pub fn discard_layer(&self, file: &LayerFile) -> Result<(), StoreError> {
+        self.layers.discard(file)
     }
 
     /// A manifest's layers as Storm's plugin interface wants them, lowest first.
@@ -136,9 +139,9 @@ impl ImageStore {
     pub async fn layer_resources(&self, manifest: &Manifest) -> Result<Vec<Resource>, StoreError> {
         let mut resources = Vec::with_capacity(manifest.layers.len());
         for layer in &manifest.layers {
-            let uri = self.layer_location(&layer.digest);
-            let file_name = format!("{}{LAYER_SUFFIX}", layer.digest.as_hex());
-            resources.push(self.resource(uri, file_name, layer.size, ResourceKind::Layer).await?);
+            let file = layer.file();
+            let (uri, name) = (self.layer_location(&file), file.to_string());
+            resources.push(self.resource(uri, name, layer.size, ResourceKind::Layer).await?);
         }
         Ok(resources)
     }
@@ -161,19 +164,25 @@ impl ImageStore {
     /// [`StoreError::InvalidResourceName`], and those of [`ImageStore::config`] and
     /// [`ImageStore::localize_layer`].
     pub async fn localize_resource(&self, resource: &Resource) -> Result<PathBuf, StoreError> {
-        let digest = resource.digest()?;
         let location = resource.uri.clone();
-        match resource.kind {
-            ResourceKind::Config => Ok(self.documents.config(&digest, &location).await?.1),
-            ResourceKind::Layer => {
-                let source = LayerSource { digest, location, content: None };
+        match resource.name()? {
+            ResourceName::Config(digest) => Ok(self.documents.config(&digest, &location).await?.1),
+            ResourceName::Layer(file) => {
+                let content = match file.format {
+                    // Of an archive or of the file: the name does not tell.
+                    LayerFormat::Squashfs => None,
+                    LayerFormat::Erofs => {
+                        Some(Content { sha256: file.digest.clone(), size: resource.size })
+                    }
+                };
+                let source = LayerSource { file, location, content };
                 Ok(self.layers.localize(&source).await?.path)
             }
         }
     }
 
-    fn layer_location(&self, digest: &Digest) -> Location {
-        self.top_level.join(&format!("layers/{}{LAYER_SUFFIX}", digest.as_hex()))
+    fn layer_location(&self, file: &LayerFile) -> Location {
+        self.top_level.join(&format!("layers/{file}"))
     }
 
     fn config_location(&self, digest: &Digest) -> Location {

@@ -253,15 +253,15 @@ async fn a_discarded_layer_is_fetched_anew() {
     let layer = fixture.layer(b"squashfs");
     let store = fixture.store();
     let (path, record) = fixture.cached(&layer);
-    store.discard_layer(&layer.digest).unwrap();
+    store.discard_layer(&layer.file()).unwrap();
 
     let leased = store.localize_layer(&layer).await.unwrap();
-    store.discard_layer(&layer.digest).unwrap();
+    store.discard_layer(&layer.file()).unwrap();
     assert!(path.exists() && !record.exists(), "a leased file stays");
     drop(leased);
     assert!(is_fetched(&store, &layer).await);
 
-    store.discard_layer(&layer.digest).unwrap();
+    store.discard_layer(&layer.file()).unwrap();
     assert!(!path.exists() && !record.exists());
     assert_eq!(names(&fixture.local().join("leases")), [""; 0]);
     assert!(is_fetched(&store, &layer).await);

@@ -124,10 +124,10 @@ async fn a_lease_ends_with_its_process() {
     let mut child = holder(&fixture);
     let (path, record) = fixture.cached(&layer);
     let store = fixture.store();
-    store.discard_layer(&layer.digest).unwrap();
+    store.discard_layer(&layer.file()).unwrap();
     assert!(path.exists() && !record.exists(), "another process holds a lease");
     child.kill().unwrap();
     child.wait().unwrap();
-    store.discard_layer(&layer.digest).unwrap();
+    store.discard_layer(&layer.file()).unwrap();
     assert!(!path.exists());
 }

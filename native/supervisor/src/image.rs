@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use storm_oci_request::HostPath;
+use storm_oci_request::{HostPath, LayerMediaType};
 use storm_oci_store::{
-    Digest, ImageConfig, ImageStore, LayerDescriptor, LocalLayer, Location, Manifest, Reference,
-    Resource, ResourceKind, StoreError, StoreSettings,
+    ImageConfig, ImageStore, LayerDescriptor, LayerFile, LayerFormat, LocalLayer, Location,
+    Manifest, Reference, Resource, ResourceKind, StoreError, StoreSettings,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -56,15 +56,16 @@ pub(crate) struct LocalImage {
 #[derive(Debug)]
 pub(crate) struct ImageLayer {
     pub(crate) path: HostPath,
-    /// The digest and the lease on the cached file; a custom plugin's layers have neither.
-    cached: Option<(Digest, LocalLayer)>,
+    /// What the launcher mounts it as.
+    pub(crate) media_type: LayerMediaType,
+    /// The cached file with its lease; a custom plugin's layers have none.
+    cached: Option<LocalLayer>,
 }
 
 impl ImageLayer {
     /// Whether this launch fetched it.
     pub(crate) fn fetched(&self) -> bool {
-        let fetched = |(_, local): &(Digest, LocalLayer)| local.fetched;
-        self.cached.as_ref().is_some_and(fetched)
+        self.cached.as_ref().is_some_and(|local| local.fetched)
     }
 }
 
@@ -171,10 +172,11 @@ impl Images {
         let locals = self.executor.block_on(self.localize_layers(descriptors))?;
         let layers = locals
             .into_iter()
-            .map(|(digest, local)| {
+            .map(|local| {
                 Ok(ImageLayer {
                     path: host_path("layer", utf8(&local.path)?)?,
-                    cached: Some((digest, local)),
+                    media_type: media_type(local.file.format),
+                    cached: Some(local),
                 })
             })
             .collect::<Result<_, SupervisorError>>()?;
@@ -194,7 +196,7 @@ impl Images {
     async fn localize_layers(
         &self,
         layers: Vec<LayerDescriptor>,
-    ) -> Result<Vec<(Digest, LocalLayer)>, SupervisorError> {
+    ) -> Result<Vec<LocalLayer>, SupervisorError> {
         let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
         let mut tasks = JoinSet::new();
         for (index, layer) in layers.into_iter().enumerate() {
@@ -202,13 +204,12 @@ impl Images {
             tasks.spawn(async move {
                 // Nobody closes the semaphore; without a slot it would only be more at once.
                 let _slot = slots.acquire_owned().await.ok();
-                let local = store.localize_layer(&layer).await;
-                (index, layer.digest, local)
+                (index, store.localize_layer(&layer).await)
             });
         }
         let mut locals = tasks.join_all().await;
-        locals.sort_by_key(|(index, _, _)| *index);
-        locals.into_iter().map(|(_, digest, local)| Ok((digest, local?))).collect()
+        locals.sort_by_key(|(index, _)| *index);
+        locals.into_iter().map(|(_, local)| Ok(local?)).collect()
     }
 
     /// Makes the next launch fetch those of the image's layers anew that `is_bad` names, because
@@ -220,8 +221,8 @@ impl Images {
     ) -> Result<usize, SupervisorError> {
         let mut discarded = 0;
         for layer in image.layers.iter().filter(|layer| is_bad(&layer.path)) {
-            if let Some((digest, _)) = &layer.cached {
-                self.store.discard_layer(digest)?;
+            if let Some(local) = &layer.cached {
+                self.store.discard_layer(&local.file)?;
                 discarded += 1;
             }
         }
@@ -245,9 +246,10 @@ impl LocalImage {
         };
         let config_path = host_path("image config", config_path)?;
         let config = PluginConfig::read(Path::new(config_path.as_str()))?;
-        let layers = layers
-            .iter()
-            .map(|path| Ok(ImageLayer { path: host_path("layer", path)?, cached: None }));
+        let layers = layers.iter().map(|path| {
+            let media_type = media_type_of(Path::new(path));
+            Ok(ImageLayer { path: host_path("layer", path)?, media_type, cached: None })
+        });
         Ok(Some(Self {
             tag: tag.to_owned(),
             manifest: document.manifest.clone(),
@@ -295,6 +297,21 @@ fn resource_document(resource: &Resource) -> ResourceDocument {
             ResourceKind::Layer => ResourceType::Layer,
         },
     }
+}
+
+fn media_type(format: LayerFormat) -> LayerMediaType {
+    match format {
+        LayerFormat::Squashfs => LayerMediaType::Squashfs,
+        LayerFormat::Erofs => LayerMediaType::Erofs,
+    }
+}
+
+/// What a custom plugin's layer is mounted as: a squashfs, as with Storm's manager, unless its
+/// name is that of an EROFS layer of ours.
+fn media_type_of(path: &Path) -> LayerMediaType {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let file = name.and_then(LayerFile::parse);
+    media_type(file.map_or(LayerFormat::Squashfs, |file| file.format))
 }
 
 fn host_path(what: &'static str, text: &str) -> Result<HostPath, SupervisorError> {

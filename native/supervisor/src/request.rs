@@ -1,8 +1,8 @@
 //! Composes the launch request.
 
 use storm_oci_request::{
-    BindMount, CgroupPath, LaunchRequest, LayerMediaType, LinuxSettings, Process, RequestLayer,
-    RequestVersion, RuntimeConfig,
+    BindMount, CgroupPath, LaunchRequest, LinuxSettings, Process, RequestLayer, RequestVersion,
+    RuntimeConfig,
 };
 
 use crate::config::Settings;
@@ -46,10 +46,7 @@ pub(crate) fn compose(
         layers: image
             .layers
             .iter()
-            .map(|layer| RequestLayer {
-                media_type: LayerMediaType::Squashfs,
-                path: layer.path.clone(),
-            })
+            .map(|layer| RequestLayer { media_type: layer.media_type, path: layer.path.clone() })
             .collect(),
         reap_layer_keep_count: settings.layers_to_keep,
         oci_runtime_config: RuntimeConfig {

@@ -1,4 +1,4 @@
-//! The record of a completed fetch, `layers/<hex>.sqsh.json`.
+//! The record of a completed fetch, `layers/<file>.json`.
 
 use std::fs::{self, Metadata};
 use std::io;

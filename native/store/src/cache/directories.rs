@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::lock::{FileLock, LockMode};
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::resource::LAYER_SUFFIX;
+use crate::layer_file::{LayerFile, LayerFormat};
 
 /// The launcher refuses a layer in a directory that group or others can write.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -42,12 +42,12 @@ impl Directories {
         Ok(directories)
     }
 
-    pub(crate) fn layer(&self, digest: &Digest) -> PathBuf {
-        self.root.join("layers").join(layer_name(digest))
+    pub(crate) fn layer(&self, layer: &LayerFile) -> PathBuf {
+        self.root.join("layers").join(layer.to_string())
     }
 
-    pub(crate) fn layer_record(&self, digest: &Digest) -> PathBuf {
-        self.root.join("layers").join(format!("{}{RECORD_SUFFIX}", layer_name(digest)))
+    pub(crate) fn layer_record(&self, layer: &LayerFile) -> PathBuf {
+        self.root.join("layers").join(format!("{layer}{RECORD_SUFFIX}"))
     }
 
     pub(crate) fn config(&self, digest: &Digest) -> PathBuf {
@@ -82,10 +82,14 @@ impl Directories {
         Ok(())
     }
 
-    /// Removes lease files that nobody holds, so that they do not pile up.
+    /// Removes lease files that nobody holds and no layer needs, so that they do not pile up. The
+    /// others tell when their layer was last used.
     fn sweep_leases(&self) -> Result<(), StoreError> {
         let directory = self.root.join("leases");
         for name in names(&directory)? {
+            if self.is_lease_of_a_layer(&name) {
+                continue;
+            }
             let path = directory.join(name.as_ref());
             if let Some(lease) = try_exclusive(&path)? {
                 remove_if_there(&path)?;
@@ -94,11 +98,16 @@ impl Directories {
         }
         Ok(())
     }
-}
 
-/// The name of a layer's file.
-pub(crate) fn layer_name(digest: &Digest) -> String {
-    format!("{}{LAYER_SUFFIX}", digest.as_hex())
+    fn is_lease_of_a_layer(&self, name: &OsStr) -> bool {
+        let digest = name.to_str().and_then(|name| Digest::parse_hex(name).ok());
+        digest.is_some_and(|digest| {
+            LayerFormat::ALL.into_iter().any(|format| {
+                let layer = LayerFile { digest: digest.clone(), format };
+                fs::symlink_metadata(self.layer(&layer)).is_ok()
+            })
+        })
+    }
 }
 
 /// Removes a file; one that is not there is no error.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cache::blocking;
 use crate::cache::completed::{Completed, Presence};
-use crate::cache::directories::{Directories, layer_name, remove_if_there};
+use crate::cache::directories::{Directories, remove_if_there};
 use crate::cache::download::{Received, download};
 use crate::cache::flight::{Flights, Landed};
 use crate::cache::lock::{FileLock, LockMode};
@@ -13,6 +13,7 @@ use crate::cache::partial::Partial;
 use crate::cache::side_file::{self, Content};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Object, StoreError};
+use crate::layer_file::LayerFile;
 use crate::location::Location;
 use crate::remote::{self, Remotes, Stat};
 
@@ -26,8 +27,10 @@ const RECORD_MODE: u32 = 0o644;
 /// has the layer open.
 #[derive(Debug)]
 pub struct LocalLayer {
-    /// The squashfs file.
+    /// The layer's file.
     pub path: PathBuf,
+    /// Its digest and format.
+    pub file: LayerFile,
     /// Whether this call fetched it; `false` if it was there or another caller's fetch brought it.
     pub fetched: bool,
     /// Its size.
@@ -39,10 +42,10 @@ pub struct LocalLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct LayerSource {
     /// Names the local file.
-    pub(crate) digest: Digest,
-    /// The squashfs file in the store.
+    pub(crate) file: LayerFile,
+    /// The file in the store.
     pub(crate) location: Location,
-    /// What is known of the squashfs file itself before asking the store.
+    /// What is known of the file itself before asking the store.
     pub(crate) content: Option<Content>,
 }
 
@@ -62,14 +65,19 @@ impl LayerCache {
     /// The layer's local file, fetched if there is none that counts.
     pub(crate) async fn localize(&self, source: &LayerSource) -> Result<LocalLayer, StoreError> {
         // The lease comes first: what is seen under it stays.
-        let lease_path = self.directories.lease(&source.digest);
+        let lease_path = self.directories.lease(&source.file.digest);
         let lease = FileLock::acquire(&lease_path, LockMode::Shared).await?;
+        // The order of collection, nothing more.
+        if let Err(cause) = lease.touch() {
+            tracing::debug!("{}", StoreError::local("touch", &lease_path, cause));
+        }
         let landed = match self.complete_size(source).await? {
             Some(bytes) => Landed { bytes, fetched: false },
-            None => self.flights.join(&source.digest, self.fetch(source)).await?,
+            None => self.flights.join(&source.file.digest, self.fetch(source)).await?,
         };
         Ok(LocalLayer {
-            path: self.directories.layer(&source.digest),
+            path: self.directories.layer(&source.file),
+            file: source.file.clone(),
             fetched: landed.fetched,
             bytes: landed.bytes,
             _lease: lease,
@@ -80,13 +88,13 @@ impl LayerCache {
     ///
     /// The file goes too unless somebody holds a lease on it; then it stays until it is replaced,
     /// so that a path which was handed out never points nowhere.
-    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
-        remove_if_there(&self.directories.layer_record(digest))?;
-        let lease_path = self.directories.lease(digest);
+    pub(crate) fn discard(&self, file: &LayerFile) -> Result<(), StoreError> {
+        remove_if_there(&self.directories.layer_record(file))?;
+        let lease_path = self.directories.lease(&file.digest);
         let lease = FileLock::try_acquire(&lease_path, LockMode::Exclusive)
             .map_err(|cause| StoreError::local("lock", &lease_path, cause))?;
         if lease.is_some() {
-            remove_if_there(&self.directories.layer(digest))?;
+            remove_if_there(&self.directories.layer(file))?;
             remove_if_there(&lease_path)?;
         }
         Ok(())
@@ -94,8 +102,8 @@ impl LayerCache {
 
     /// The size of the layer's file, if it is complete.
     async fn complete_size(&self, source: &LayerSource) -> Result<Option<u64>, StoreError> {
-        let layer = self.directories.layer(&source.digest);
-        let record = self.directories.layer_record(&source.digest);
+        let layer = self.directories.layer(&source.file);
+        let record = self.directories.layer_record(&source.file);
         let content = source.content.clone();
         blocking("look at a layer", move || {
             Ok(match Presence::look(&layer, &record)? {
@@ -117,7 +125,7 @@ impl LayerCache {
     }
 
     async fn fetch(&self, source: &LayerSource) -> Result<Landed, StoreError> {
-        let partial = Partial::begin(&self.directories, &layer_name(&source.digest)).await?;
+        let partial = Partial::begin(&self.directories, &source.file.to_string()).await?;
         let partial = Arc::new(partial);
         // Another process may have brought it while this one waited.
         if let Some(bytes) = self.complete_size(source).await? {
@@ -168,8 +176,8 @@ impl LayerCache {
         partial: &Arc<Partial>,
     ) -> Result<(), StoreError> {
         let partial = Arc::clone(partial);
-        let layer = self.directories.layer(&source.digest);
-        let record = self.directories.layer_record(&source.digest);
+        let layer = self.directories.layer(&source.file);
+        let record = self.directories.layer_record(&source.file);
         let (location, size) = (source.location.clone(), stat.size);
         blocking("publish a layer", move || {
             let Received { file, digest } = received;

@@ -5,7 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open, stat};
+use rustix::fs::{
+    FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, fstat, futimens, open,
+    stat,
+};
 use rustix::io::Errno;
 
 use crate::error::StoreError;
@@ -31,7 +34,7 @@ pub(crate) enum LockMode {
 #[derive(Debug)]
 pub(crate) struct FileLock {
     // Held for its lock: closing it is the release.
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl FileLock {
@@ -56,12 +59,18 @@ impl FileLock {
             let locked = fstat(&file)?;
             match stat(path) {
                 Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => {
-                    return Ok(Some(Self { _file: file }));
+                    return Ok(Some(Self { file }));
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Makes the present the time of the file's last change.
+    pub(crate) fn touch(&self) -> io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        Ok(futimens(&self.file, &Timestamps { last_access: now, last_modification: now })?)
     }
 
     /// Locks `path` as soon as nobody else holds it.

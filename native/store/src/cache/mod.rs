@@ -1,11 +1,13 @@
 //! The local cache: `storm.oci.resources.local.dir`.
 //!
 //! ```text
-//! layers/<hex>.sqsh         0444   a layer, complete and checked
-//! layers/<hex>.sqsh.json    0644   the record of its completed fetch; without it the layer does not count
+//! layers/<hex>.sqsh         0444   a squashfs layer, complete and checked
+//! layers/<hex>.erofs        0444   an EROFS layer, the same
+//! layers/<file>.json        0644   the record of its completed fetch; without it the layer does not count
 //! config/<hex>              0644   an image config, checked whenever it is read
 //! manifests/<hex>           0644   a manifest, checked whenever it is read
-//! leases/<hex>              0644   flock: shared while a launch uses the layer, exclusive to remove it
+//! leases/<hex>              0644   flock: shared while a launch uses the layer, exclusive to remove it; its
+//!                                  time of change is the layer's last use
 //! partial/<name>            0600   being written; renamed to its place when complete
 //! partial/<name>.lock       0644   flock: held by the one who writes <name>
 //! ```

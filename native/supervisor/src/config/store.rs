@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use storm_oci_request::HostPath;
-use storm_oci_store::{RemoteSettings, StoreSettings};
+use storm_oci_store::{CacheBudget, Platform, RemoteSettings, StoreSettings};
 
 use super::keys;
 use super::reader::Reader;
@@ -71,6 +71,8 @@ pub(super) fn read_store(
         refresh_interval,
         manifests_to_cache,
         local_dir: PathBuf::from(local_dir?.as_str()),
+        budget: CacheBudget::default(),
+        platform: Platform::host(),
         remote: RemoteSettings::default(),
     })
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use serde_json::json;
+use storm_oci_store::Digest;
 
 use super::*;
 
