@@ -96,6 +96,7 @@ pub(crate) fn run(
         children: BTreeMap::new(),
         unknown: BTreeSet::new(),
         let_go: Vec::new(),
+        all_killed: false,
         traced: Traced::default(),
     };
     tracer.resume(first, None);
@@ -121,6 +122,8 @@ struct Tracer<'a> {
     unknown: BTreeSet<Pid>,
     /// Processes that became another program.
     let_go: Vec<OwnedFd>,
+    /// Whether all have been killed. A process that was forking then cannot tell of its child.
+    all_killed: bool,
     traced: Traced,
 }
 
@@ -136,7 +139,11 @@ impl Tracer<'_> {
             }
             // The first stop of a new process.
             WaitStatus::Stopped(pid, _) if !self.alive.contains_key(&pid) => {
-                self.unknown.insert(pid);
+                if self.all_killed {
+                    kill(pid, Signal::SIGKILL).expect("kill a traced process");
+                } else {
+                    self.unknown.insert(pid);
+                }
             }
             WaitStatus::Stopped(pid, Signal::SIGSTOP) => self.resume(pid, None),
             WaitStatus::Stopped(pid, signal) => self.resume(pid, Some(signal)),
@@ -195,7 +202,9 @@ impl Tracer<'_> {
             return act();
         }
         let all = matches!(shot.act, Act::KillAll);
-        let others = self.alive.keys().filter(|other| all && **other != pid);
+        self.all_killed = all;
+        let others = self.alive.keys().chain(&self.unknown);
+        let others = others.filter(|other| all && **other != pid);
         for victim in std::iter::once(&pid).chain(others) {
             kill(*victim, Signal::SIGKILL).expect("kill a traced process");
         }
