@@ -28,9 +28,12 @@ endif
 # Tests that need root have names that begin so; the rest of a crate's tests need nothing.
 PRIVILEGED := privileged_% attack_%
 NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
-PLAIN_TESTS := $(filter-out $(PRIVILEGED),$(NATIVE_TESTS))
+# Tests that need a store's daemons.
+REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
+PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
+REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-jvm test-e2e
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e
 
 .PHONY: help build library launcher jar install demo check fmt fuzz test bench clean $(filter test-%,$(TIERS))
 
@@ -126,6 +129,10 @@ test-ladder: ## root: the launcher's tests, with what stands in for newer kernel
 
 test-vm: ## root: the launcher's tests on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
 	tests/vm/test-launcher
+
+test-store: ## HDFS with and without Kerberos, S3, HTTP: real servers, and their faults
+	cargo build --workspace --examples
+	cargo test --workspace --test daemons $(REMOTE_TESTS:%=--test %)
 
 # The tests make the library panic hundreds of times; the traces would bury the rest.
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
