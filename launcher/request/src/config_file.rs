@@ -9,38 +9,6 @@ use std::fmt::Display;
 
 use crate::ids::{AccountName, CgroupPath, HostPath, IdError};
 
-const GROUP: &str = "storm.worker-launcher.group";
-const MINIMUM: &str = "min.user.id";
-const BANNED: &str = "banned.users";
-const RUN_ROOT: &str = "worker.launcher.oci.run-root";
-const RUNC: &str = "worker.launcher.oci.runc";
-const TIMEOUT: &str = "worker.launcher.oci.runc-timeout-secs";
-const PARENT: &str = "worker.launcher.oci.cgroup-parent";
-const RO_MOUNTS: &str = "worker.launcher.oci.ro-mounts";
-const RW_MOUNTS: &str = "worker.launcher.oci.rw-mounts";
-const LAYER_DIRS: &str = "worker.launcher.oci.layer-dirs";
-const COMMANDS: &str = "worker.launcher.host-commands";
-const PROFILER: &str = "worker.profiler.script.path";
-
-/// Every key, and its default where it has one.
-const KEYS: [(&str, Option<&str>); 14] = [
-    (GROUP, None),
-    (MINIMUM, Some("1000")),
-    (BANNED, Some("bin")),
-    (RUN_ROOT, Some("/run/worker-launcher")),
-    (RUNC, Some("/usr/bin/runc")),
-    (TIMEOUT, Some("60")),
-    (PARENT, Some("/storm")),
-    (RO_MOUNTS, None),
-    (RW_MOUNTS, None),
-    (LAYER_DIRS, None),
-    (COMMANDS, Some("true")),
-    (PROFILER, Some("")),
-    // The original's, so that its file keeps working; nothing reads them.
-    ("docker.binary", Some("/usr/bin/docker")),
-    ("nsenter.binary", Some("/usr/bin/nsenter")),
-];
-
 /// The configuration, each value parsed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -98,49 +66,62 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Every mistake in it, in the order of the lines and then of the keys.
+    /// Every mistake in it.
     pub fn parse(
         bytes: &[u8],
         group_id: impl FnOnce(&AccountName) -> Result<u32, ConfigMistake>,
     ) -> Result<Self, Vec<ConfigMistake>> {
-        let mut reader = Reader::default();
-        reader.read_lines(bytes);
-        reader.add_defaults();
-        if !reader.values.contains_key(GROUP) {
+        let mut file = File::default();
+        file.read_lines(bytes);
+        let group_name = file.value(GROUP, None, AccountName::parse);
+        if !file.effective.contains_key(GROUP) {
             let fix = format!("add `{GROUP}=<the group of the supervisor's account>`");
-            reader.mistake(format!("{GROUP} is missing"), &fix);
+            file.mistake(format!("{GROUP} is missing"), fix);
         }
-        let group = reader.value(GROUP, AccountName::parse);
-        let group_id = group.as_ref().and_then(|name| reader.keep(group_id(name)));
+        let group_id = group_name
+            .as_ref()
+            .and_then(|name| group_id(name).map_err(|mistake| file.mistakes.push(mistake)).ok());
         if group_id == Some(0) {
-            reader.mistake(format!("{GROUP} is root's group"), "use a group of the supervisor's");
+            file.mistake(format!("{GROUP} is root's group"), "use a group of the supervisor's");
         }
-        let min_user_id =
-            reader.value(MINIMUM, |text| text.parse().map_err(|_| format!("{text:?} is no uid")));
-        let banned_users = reader.value(BANNED, |text| list(text, AccountName::parse));
-        let run_root = reader.value(RUN_ROOT, HostPath::parse);
-        let runc = reader.value(RUNC, HostPath::parse);
-        let runc_timeout_secs = reader.value(TIMEOUT, |text| match text.parse() {
-            Ok(0) | Err(_) => Err(format!("{text:?} is no number of seconds from 1 to 65535")),
-            Ok(seconds) => Ok(seconds),
+        let min_user_id = file.value("min.user.id", Some("1000"), |text| {
+            text.parse().map_err(|_| format!("{text:?} is no uid"))
         });
-        let cgroup_parent = reader.value(PARENT, CgroupPath::parse);
-        let ro_mounts = reader.value(RO_MOUNTS, |text| list(text, HostPath::parse));
-        let rw_mounts = reader.value(RW_MOUNTS, |text| list(text, HostPath::parse));
-        let layer_dirs = reader.value(LAYER_DIRS, |text| list(text, HostPath::parse));
-        let host_commands = reader.value(COMMANDS, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            other => Err(format!("{other:?} is neither true nor false")),
+        let accounts = |text: &str| list(text, AccountName::parse);
+        let paths = |text: &str| list(text, HostPath::parse);
+        let banned_users = file.value("banned.users", Some("bin"), accounts);
+        let run_root = file.value(
+            "worker.launcher.oci.run-root",
+            Some("/run/worker-launcher"),
+            HostPath::parse,
+        );
+        let runc = file.value("worker.launcher.oci.runc", Some("/usr/bin/runc"), HostPath::parse);
+        let runc_timeout_secs =
+            file.value("worker.launcher.oci.runc-timeout-secs", Some("60"), |text| {
+                let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+                seconds.ok_or_else(|| format!("{text:?} is no number of seconds from 1 to 65535"))
+            });
+        let cgroup_parent =
+            file.value("worker.launcher.oci.cgroup-parent", Some("/storm"), CgroupPath::parse);
+        let ro_mounts = file.value("worker.launcher.oci.ro-mounts", None, paths);
+        let rw_mounts = file.value("worker.launcher.oci.rw-mounts", None, paths);
+        let layer_dirs = file.value("worker.launcher.oci.layer-dirs", None, paths);
+        let host_commands = file.value("worker.launcher.host-commands", Some("true"), |text| {
+            text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
         });
-        let profiler = reader.value(PROFILER, |text| match text {
-            "" => Ok(None),
-            path => HostPath::parse(path).map(Some),
+        let profiler_script = file.value("worker.profiler.script.path", Some(""), |text| {
+            Some(text).filter(|text| !text.is_empty()).map(HostPath::parse).transpose()
         });
-        let Reader { values, mistakes } = reader;
+        // The original's, so that its file keeps working; nothing reads them.
+        for (key, default) in
+            [("docker.binary", "/usr/bin/docker"), ("nsenter.binary", "/usr/bin/nsenter")]
+        {
+            file.value(key, Some(default), |_| Ok::<_, IdError>(()));
+        }
+        let File { effective, mistakes, .. } = file.without_unknown_keys();
         let config = || {
             Some(Self {
-                group_name: group?,
+                group_name: group_name?,
                 group_id: group_id?,
                 min_user_id: min_user_id?,
                 banned_users: banned_users?,
@@ -152,33 +133,28 @@ impl Config {
                 rw_mounts,
                 layer_dirs,
                 host_commands: host_commands?,
-                profiler_script: profiler?,
-                effective: values.into_iter().map(|(key, value)| (key, value.text)).collect(),
+                profiler_script: profiler_script?,
+                effective,
             })
         };
         config().filter(|_| mistakes.is_empty()).ok_or(mistakes)
     }
 }
 
-/// A key's text and the line it came from.
-struct Value {
-    line: Option<usize>,
-    text: String,
-}
+const GROUP: &str = "storm.worker-launcher.group";
 
+/// The file while it is read.
 #[derive(Default)]
-struct Reader {
-    values: BTreeMap<&'static str, Value>,
+struct File {
+    /// The lines that no key was asked of yet: key, line number and text.
+    lines: BTreeMap<String, (usize, String)>,
+    effective: BTreeMap<&'static str, String>,
     mistakes: Vec<ConfigMistake>,
 }
 
-impl Reader {
-    fn mistake(&mut self, problem: String, fix: &str) {
+impl File {
+    fn mistake(&mut self, problem: String, fix: impl Into<String>) {
         self.mistakes.push(ConfigMistake::new(problem, fix));
-    }
-
-    fn keep<T>(&mut self, value: Result<T, ConfigMistake>) -> Option<T> {
-        value.map_err(|mistake| self.mistakes.push(mistake)).ok()
     }
 
     fn read_lines(&mut self, bytes: &[u8]) {
@@ -202,12 +178,10 @@ impl Reader {
             return self.mistake(problem, "write it so, or put # before it");
         };
         let (key, text) = (key.trim(), text.trim());
-        let Some((known, _)) = KEYS.iter().find(|(known, _)| *known == key) else {
-            let problem = format!("line {number} has the unknown key {}", shown(key));
-            return self.mistake(problem, "correct the key, or remove the line");
-        };
+        let value = (number, text.to_owned());
         // The original takes a value that starts so for one that was commented out.
         if text.starts_with('#') {
+            self.lines.entry(key.to_owned()).or_insert(value);
             return;
         }
         // The original would cut the value there.
@@ -215,37 +189,40 @@ impl Reader {
             let problem = format!("line {number} has a second `=`: {}", shown(line));
             return self.mistake(problem, "use a value without it");
         }
-        let value = Value { line: Some(number), text: text.to_owned() };
-        if self.values.insert(known, value).is_some() {
-            let problem = format!("line {number} sets {key} a second time");
+        let before = self.lines.insert(key.to_owned(), value);
+        if before.is_some_and(|(_, text)| !text.starts_with('#')) {
+            let problem = format!("line {number} sets {} a second time", shown(key));
             self.mistake(problem, "keep one of the lines");
-        }
-    }
-
-    fn add_defaults(&mut self) {
-        for (key, default) in KEYS {
-            if let Some(text) = default {
-                let value = || Value { line: None, text: text.to_owned() };
-                self.values.entry(key).or_insert_with(value);
-            }
         }
     }
 
     /// The key's parsed value; `None` when it is not set, or when it is a mistake, which is kept.
     fn value<T, E: Display>(
         &mut self,
-        key: &str,
+        key: &'static str,
+        default: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let Value { line, text } = self.values.get(key)?;
-        let at = line.map_or_else(String::new, |line| format!("line {line}: "));
-        let parsed = parse(text).map_err(|problem| {
-            ConfigMistake::new(
-                format!("{at}{key}: {problem}"),
-                format!("correct the value of {key}"),
-            )
+        let line = self.lines.remove(key).filter(|(_, text)| !text.starts_with('#'));
+        let (place, text) = match line {
+            Some((number, text)) => (format!("line {number}: "), text),
+            None => (String::new(), default?.to_owned()),
+        };
+        let parsed = parse(&text).map_err(|problem| {
+            let fix = format!("correct the value of {key}");
+            self.mistake(format!("{place}{key}: {problem}"), fix);
         });
-        self.keep(parsed)
+        self.effective.insert(key, text);
+        parsed.ok()
+    }
+
+    /// When every key was asked for, what is left of the lines has a key that is none.
+    fn without_unknown_keys(mut self) -> Self {
+        for (key, (number, _)) in std::mem::take(&mut self.lines) {
+            let problem = format!("line {number} has the unknown key {}", shown(&key));
+            self.mistake(problem, "correct the key, or remove the line");
+        }
+        self
     }
 }
 
@@ -339,7 +316,7 @@ mod tests {
             (&format!("{GROUP_LINE}=\n"), "line 2 has the unknown key \"\""),
             (&format!("{GROUP_LINE}a.key=1\n"), "line 2 has the unknown key"),
             (&format!("{GROUP_LINE}MIN.USER.ID=1\n"), "line 2 has the unknown key"),
-            (&format!("{GROUP_LINE}{GROUP_LINE}"), "line 2 sets storm.worker-launcher.group a sec"),
+            (&format!("{GROUP_LINE}{GROUP_LINE}"), "line 2 sets \"storm.worker-launcher.group\""),
             (&format!("{GROUP_LINE}worker.launcher.oci.runc=/a=b\n"), "line 2 has a second `=`"),
             (&format!("{GROUP_LINE}min.user.id=-1\n"), "line 2: min.user.id"),
             (&format!("{GROUP_LINE}min.user.id=4294967296\n"), "line 2: min.user.id"),
