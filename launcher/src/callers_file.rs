@@ -2,7 +2,6 @@
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
 use crate::error::{Result, Step};
@@ -17,34 +16,39 @@ use crate::switches::without;
 ///
 /// # Errors
 ///
-/// `step`, when `reader` cannot open it, or it is no plain file of the caller's or root's alone.
+/// `opening`, when `reader` cannot open it; `judging`, when it is no plain file of the caller's or
+/// root's alone.
 pub(crate) fn open(
     reader: &Identity,
     caller: &Identity,
     path: &HostPath,
-    step: Step,
+    [opening, judging]: [Step; 2],
 ) -> Result<OwnedFd> {
-    let failed = |source: Errno| step.failed(path.as_str())(source);
     let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
-    let parent = if parent.is_empty() { "/" } else { parent };
-    let file = acting_as(reader, || {
-        let directory = open_path(parent)?;
-        let follow = if without("callers-file-link") { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
+    let open = || {
+        let directory = open_path(if parent.is_empty() { "/" } else { parent })?;
+        let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        flags.set(OFlags::NOFOLLOW, !without("callers-file-link"));
         openat(&directory, name, flags, Mode::empty())
-    })?
-    .map_err(failed)?;
-    let stat = fstat(&file).map_err(failed)?;
-    let alone = stat.st_uid == caller.uid || stat.st_uid == 0 || without("callers-file-owner");
-    let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && (stat.st_nlink == 1 || without("callers-file-one-link"));
-    if alone && plain && stat.st_mode & 0o002 == 0 {
+    };
+    let opened = if without("callers-file-as-reader") { open() } else { acting_as(reader, open)? };
+    let file = opened.map_err(opening.failed(path))?;
+    let stat = fstat(&file).map_err(judging.failed(path))?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !regular && !without("callers-file-regular") {
+        return Err(judging.refused(path, "not a regular file"));
+    }
+    let owner = stat.st_uid == caller.uid || stat.st_uid == 0 || without("callers-file-owner");
+    let mode = stat.st_mode & 0o002 == 0 || without("callers-file-mode");
+    let alone = stat.st_nlink == 1 || without("callers-file-one-link");
+    if owner && mode && alone {
         return Ok(file);
     }
+    let (mode, links, caller) = (stat.st_mode & 0o7777, stat.st_nlink, caller.uid);
     let problem = format!(
-        "owned by uid {} with mode {:06o} and {} links; must be a regular file of uid {}'s with \
-         one link, not writable by others",
-        stat.st_uid, stat.st_mode, stat.st_nlink, caller.uid
+        "owned by uid {} with mode {mode:04o} and {links} links; must be uid {caller}'s with one \
+         link, not writable by others",
+        stat.st_uid
     );
-    Err(step.refused(path.as_str(), problem))
+    Err(judging.refused(path, problem))
 }

@@ -62,8 +62,12 @@ fn become_script(
     }
     account::permitted_to_run(call)?;
     let failed = Step::Script.failed(script.as_str());
-    let file =
-        callers_file::open(&call.caller.identity, &call.caller.identity, script, Step::Script)?;
+    let file = callers_file::open(
+        &call.caller.identity,
+        &call.caller.identity,
+        script,
+        [Step::Script; 2],
+    )?;
     prepare()?;
     call.caller.give_back()?;
     become_for_good(&call.account.identity)?;

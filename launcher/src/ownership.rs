@@ -6,8 +6,8 @@
 //! made there later stays removable by the supervisor. Others get nothing. Each directory is
 //! given away after its contents.
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chmodat, chownat, fstat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, fstat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
@@ -16,7 +16,7 @@ use crate::error::{Result, Step};
 use crate::proc_fd;
 use crate::report;
 use crate::switches::without;
-use crate::tree::{self, Entry, Visitor};
+use crate::tree::{self, Entry, Found, Visitor, kind};
 use crate::walk::{self, Owners};
 
 /// What the user may do with what becomes his.
@@ -34,10 +34,10 @@ impl Rule {
     /// The worker sees it as `/tmp`: the JVM's attach files must not get another group there.
     const TMP: Self = Self { user_writes: true, set_group_id: false };
 
-    fn mode(self, old: u32, kind: FileType) -> Mode {
-        let mut mode = Mode::from_raw_mode(old & 0o500 | 0o060);
+    fn mode(self, old: &Stat) -> Mode {
+        let mut mode = Mode::from_raw_mode(old.st_mode & 0o500 | 0o060);
         mode.set(Mode::WUSR, self.user_writes);
-        let directory = kind == FileType::Directory;
+        let directory = kind(old) == FileType::Directory;
         mode.set(Mode::XGRP, directory);
         mode.set(Mode::SGID, directory && self.set_group_id);
         mode
@@ -89,43 +89,19 @@ struct Giving {
 }
 
 impl Giving {
-    /// Owner first, so that the old owner cannot change the mode back; the kernel takes
-    /// set-user-id off a file with that.
-    fn change(&self, opened: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
-        chownat(opened, c"", Some(self.uid), Some(self.gid), AtFlags::EMPTY_PATH)?;
-        let mode = self.rule.mode(stat.st_mode, FileType::from_raw_mode(stat.st_mode));
-        let number = opened.as_raw_fd().to_string();
-        chmodat(&self.own_descriptors, number, mode, AtFlags::empty())
-    }
-}
-
-impl Visitor for Giving {
-    const STEP: Step = Step::Own;
-
-    /// Gives a file away, unless it is not a plain file of the supervisor's or the user's alone.
-    fn file(&mut self, entry: &Entry<'_>, opened: &OwnedFd, stat: &Stat) -> Result<()> {
-        let problem = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => return Ok(()),
+    /// Why a file is not given away: it is not a plain file of the supervisor's or the user's alone.
+    fn objection(&self, stat: &Stat) -> Option<String> {
+        match kind(stat) {
             // Its other name may be anybody's.
             FileType::RegularFile if stat.st_nlink > 1 && !without("one-link-in-trees") => {
                 Some(format!("it has {} hard links", stat.st_nlink))
             }
             FileType::RegularFile => self.owners.objection(stat),
             _ => Some("it is neither a file nor a directory".to_owned()),
-        };
-        match problem {
-            Some(problem) => self.passed_over(entry, &problem),
-            None => self.change(opened, stat).map_err(|source| entry.failed(Step::Own, source)),
         }
     }
 
-    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<()> {
-        fstat(directory)
-            .and_then(|stat| self.change(directory, &stat))
-            .map_err(|source| entry.failed(Step::Own, source))
-    }
-
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()> {
+    fn pass_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), Errno> {
         self.notes = self.notes.saturating_add(1);
         if self.notes <= MAX_NOTES {
             report::note(&format!("passed over `{}`: {problem}", entry.path()));
@@ -133,5 +109,32 @@ impl Visitor for Giving {
             report::note("passed over more entries of this kind");
         }
         Ok(())
+    }
+
+    /// Owner first, so that the old owner cannot change the mode back; the kernel takes
+    /// set-user-id off a file with that.
+    fn change(&self, opened: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
+        chownat(opened, c"", Some(self.uid), Some(self.gid), AtFlags::EMPTY_PATH)?;
+        proc_fd::chmod(&self.own_descriptors, opened, self.rule.mode(stat))
+    }
+}
+
+impl Visitor for Giving {
+    const STEP: Step = Step::Own;
+
+    fn visit(&mut self, entry: &Entry<'_>, found: Found<'_>) -> Result<()> {
+        let changed = match found {
+            Found::Directory(directory) => {
+                fstat(directory).and_then(|stat| self.change(directory, &stat))
+            }
+            Found::File(_, stat) if kind(stat) == FileType::Symlink => Ok(()),
+            Found::File(opened, stat) => match self.objection(stat) {
+                Some(problem) => self.pass_over(entry, &problem),
+                None => self.change(opened, stat),
+            },
+            Found::Foreign(problem) => self.pass_over(entry, problem),
+            Found::Failed(source) => Err(source),
+        };
+        changed.map_err(|source| entry.failed(Step::Own, source))
     }
 }

@@ -2,7 +2,8 @@
 //! learn the kernel's path of it.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat, readlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::fs::{chmodat, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -17,6 +18,11 @@ const PATH: &str = "/proc/self/fd";
 /// [`Step::Inspect`] where `/proc` is missing or something else.
 pub(crate) fn open() -> Result<OwnedFd> {
     directory().map_err(Step::Inspect.failed(PATH))
+}
+
+/// Changes the mode of what `file` holds; `directory` is what [`open`] gave.
+pub(crate) fn chmod(directory: &OwnedFd, file: impl AsFd, mode: Mode) -> Result<(), Errno> {
+    chmodat(directory, DecInt::from_fd(file), mode, AtFlags::empty())
 }
 
 /// The kernel's path of an open file.

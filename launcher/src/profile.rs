@@ -97,7 +97,7 @@ pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
     })?;
     let program = open_program(path)?;
     let command =
-        callers_file::open(&call.account.identity, &call.caller.identity, file, Step::Open)?;
+        callers_file::open(&call.account.identity, &call.caller.identity, file, [Step::Open; 2])?;
     let profiler = Profiler { path, program, command };
     let hierarchies = Hierarchies::find()?;
     let number = u32::try_from(pid).unwrap_or(0);

@@ -4,8 +4,8 @@
 //! own files there; the kernel stops whatever neither of them could have removed. Root's rights
 //! are used for the way to the tree only.
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, chmodat, openat, unlinkat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, Stat, unlinkat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
@@ -13,7 +13,7 @@ use crate::Call;
 use crate::error::{LauncherError, Result, Step};
 use crate::privilege::acting_as;
 use crate::proc_fd;
-use crate::tree::{self, Entry, Visitor};
+use crate::tree::{self, Entry, Found, Visitor};
 use crate::walk;
 
 /// How often each of the two has a turn, because something was made in the tree meanwhile, or was
@@ -54,45 +54,36 @@ struct Removing {
     problem: Option<LauncherError>,
 }
 
-impl Removing {
-    /// What vanished meanwhile is removed as well.
-    fn unlink(&mut self, entry: &Entry<'_>, flags: AtFlags) -> Result<()> {
-        match unlinkat(entry.directory, entry.name, flags) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(source) => self.failed(entry.failed(Step::Remove, source)),
-        }
-    }
-}
-
 impl Visitor for Removing {
     const STEP: Step = Step::Remove;
 
-    fn file(&mut self, entry: &Entry<'_>, _opened: &OwnedFd, _stat: &Stat) -> Result<()> {
-        self.unlink(entry, AtFlags::empty())
+    fn visit(&mut self, entry: &Entry<'_>, found: Found<'_>) -> Result<()> {
+        let unlink = |flags| unlinkat(entry.directory, entry.name, flags);
+        let removed = match found {
+            Found::File(..) => unlink(AtFlags::empty()),
+            Found::Directory(_) => unlink(AtFlags::REMOVEDIR),
+            Found::Foreign(problem) => {
+                self.problem.get_or_insert(Step::Remove.refused(entry.path(), problem));
+                return Ok(());
+            }
+            Found::Failed(source) => Err(source),
+        };
+        match removed {
+            // What vanished meanwhile is removed as well.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(source) => {
+                self.problem.get_or_insert_with(|| entry.failed(Step::Remove, source));
+            }
+        }
+        Ok(())
     }
 
-    /// First makes it one that its owner may empty.
-    fn readable(&self, directory: &OwnedFd, stat: &Stat) -> Result<OwnedFd, Errno> {
+    /// Makes it one that its owner may empty.
+    fn prepare(&self, directory: &OwnedFd, stat: &Stat) {
         if stat.st_mode & 0o700 != 0o700 {
-            let number = directory.as_raw_fd().to_string();
             let mode = Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700);
             // Refused when it belongs to the other one, who has a turn of his own.
-            let _refused = chmodat(&self.own_descriptors, number, mode, AtFlags::empty());
+            let _refused = proc_fd::chmod(&self.own_descriptors, directory, mode);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(directory, c".", flags, Mode::empty())
-    }
-
-    fn left(&mut self, entry: &Entry<'_>, _directory: &OwnedFd) -> Result<()> {
-        self.unlink(entry, AtFlags::REMOVEDIR)
-    }
-
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()> {
-        self.failed(Step::Remove.refused(entry.path(), problem))
-    }
-
-    fn failed(&mut self, error: LauncherError) -> Result<()> {
-        self.problem.get_or_insert(error);
-        Ok(())
     }
 }

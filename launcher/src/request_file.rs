@@ -1,13 +1,11 @@
 //! The launch request: opened with the caller's ids, read once, believed only as far as it
 //! agrees with the command line and the configuration.
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use storm_oci_request::{HostPath, LaunchRequest};
 
 use crate::Call;
+use crate::callers_file;
 use crate::error::{Result, Step};
-use crate::kernel::open_path;
-use crate::privilege::{Identity, acting_as};
 use crate::switches::without;
 use crate::sys_file::read_at_most;
 
@@ -32,8 +30,13 @@ pub(crate) struct WorkerPaths {
 /// [`Step::Request`] for everything that is wrong with its content.
 pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result<LaunchRequest> {
     let Call { caller, account, .. } = call;
-    let bytes = read_as(&caller.identity, path)?;
-    let refused = |problem: String| Step::Request.refused(path.as_str(), problem);
+    let caller = &caller.identity;
+    let file = callers_file::open(caller, caller, path, [Step::Open, Step::Read])?;
+    let limit = if without("request-size") { usize::MAX } else { MAX_BYTES };
+    let bytes = read_at_most(&file, limit)
+        .map_err(Step::Read.failed(path))?
+        .ok_or_else(|| Step::Read.refused(path, format!("larger than {MAX_BYTES} bytes")))?;
+    let refused = |problem: String| Step::Request.refused(path, problem);
     let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
     if request.username != account.name && !without("request-user") {
         let problem = format!("the request names `{}`", request.username);
@@ -45,10 +48,8 @@ pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result
     }
     let id = request.container_id.worker_id();
     if worker.directory.components().last() != Some(id.as_str()) && !without("request-worker") {
-        return Err(refused(format!(
-            "its worker is {id}, the worker directory is `{}`",
-            worker.directory
-        )));
+        let problem = format!("its worker is {id}, the worker directory is `{}`", worker.directory);
+        return Err(refused(problem));
     }
     for (name, file) in
         [("pidFile", &request.pid_file), ("containerScriptPath", &request.container_script_path)]
@@ -58,35 +59,4 @@ pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result
         }
     }
     Ok(request)
-}
-
-fn read_as(caller: &Identity, path: &HostPath) -> Result<Vec<u8>> {
-    let failed = |step: Step| step.failed(path);
-    let refused = |problem: String| Step::Read.refused(path.as_str(), problem);
-    let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
-    let open = || {
-        let directory = open_path(parent)?;
-        let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        flags.set(OFlags::NOFOLLOW, !without("request-link"));
-        openat(&directory, name, flags, Mode::empty())
-    };
-    let opened = if without("request-as-caller") { open() } else { acting_as(caller, open)? };
-    let file = opened.map_err(failed(Step::Open))?;
-    let stat = fstat(&file).map_err(failed(Step::Inspect))?;
-    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !regular && !without("request-regular") {
-        return Err(refused("not a regular file".to_owned()));
-    }
-    let owner = stat.st_uid == caller.uid || stat.st_uid == 0 || without("request-owner");
-    let mode = stat.st_mode & 0o002 == 0 || without("request-mode");
-    if !owner || !mode {
-        return Err(refused(format!(
-            "owned by uid {} with mode {:04o}; must be the caller's and not writable by others",
-            stat.st_uid,
-            stat.st_mode & 0o7777
-        )));
-    }
-    let limit = if without("request-size") { usize::MAX } else { MAX_BYTES };
-    let bytes = read_at_most(&file, limit).map_err(failed(Step::Read))?;
-    bytes.ok_or_else(|| refused(format!("larger than {MAX_BYTES} bytes")))
 }

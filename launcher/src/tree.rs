@@ -22,49 +22,38 @@ const HELD: usize = 32;
 /// Characters of a path that an error or a note shows.
 const SHOWN: usize = 4096;
 
+/// What kind of file this `stat` is of.
+pub(crate) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// What an entry of a tree is.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    /// No directory, opened with `O_PATH`.
+    File(&'a OwnedFd, &'a Stat),
+    /// A directory, after all that is in it.
+    Directory(&'a OwnedFd),
+    /// Below the top, and not gone into: a mount point, or somebody else's.
+    Foreign(&'a str),
+    /// Something that the kernel refused to open.
+    Failed(Errno),
+}
+
 /// What to do with the entries of a tree.
 pub(crate) trait Visitor {
     /// The step that errors name.
     const STEP: Step;
 
-    /// Handles what is no directory.
+    /// Handles an entry.
     ///
     /// # Errors
     ///
     /// Whatever ends the whole visit.
-    fn file(&mut self, entry: &Entry<'_>, opened: &OwnedFd, stat: &Stat) -> Result<()>;
+    fn visit(&mut self, entry: &Entry<'_>, found: Found<'_>) -> Result<()>;
 
-    /// Opens for reading what was opened with `O_PATH`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    fn readable(&self, directory: &OwnedFd, _stat: &Stat) -> Result<OwnedFd, Errno> {
-        openat(directory, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    }
-
-    /// Handles a directory after all that is in it.
-    ///
-    /// # Errors
-    ///
-    /// Whatever ends the whole visit.
-    fn left(&mut self, entry: &Entry<'_>, directory: &OwnedFd) -> Result<()>;
-
-    /// Hears of an entry below the top that is not gone into: a mount point, or somebody else's.
-    ///
-    /// # Errors
-    ///
-    /// Whatever ends the whole visit.
-    fn passed_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<()>;
-
-    /// Hears of a failure of the kernel's.
-    ///
-    /// # Errors
-    ///
-    /// The same, when it ends the whole visit.
-    fn failed(&mut self, error: LauncherError) -> Result<()> {
-        Err(error)
-    }
+    /// Has a look at a directory before it is read.
+    fn prepare(&self, _directory: &OwnedFd, _stat: &Stat) {}
 }
 
 /// A name in a held directory.
@@ -90,12 +79,6 @@ impl Entry<'_> {
     /// A failed system call on it.
     pub(crate) fn failed(&self, step: Step, source: Errno) -> LauncherError {
         step.failed(&self.path())(source)
-    }
-
-    fn open(&self) -> Result<(OwnedFd, Stat), Errno> {
-        let opened = open_entry(self.directory, self.name, OFlags::PATH)?;
-        let stat = fstat(&opened)?;
-        Ok((opened, stat))
     }
 }
 
@@ -139,52 +122,59 @@ pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<()
     tree.push(CString::default(), &stat, vec![top]);
     while let Some(frame) = tree.frames.last_mut() {
         match frame.pending.pop() {
-            Some(name) => {
-                if let Some((directory, stat)) = tree.look(&name)? {
-                    tree.enter(name, &directory, &stat)?;
-                }
-            }
+            Some(name) => tree.look(&name, true)?,
             None => tree.leave()?,
-        }
+        };
     }
     Ok(())
 }
 
 impl<V: Visitor> Tree<'_, V> {
-    /// Handles an entry that is no directory; gives back one that may be gone into.
-    fn look(&mut self, name: &CStr) -> Result<Option<(OwnedFd, Stat)>> {
+    /// Handles an entry; goes into a directory, or only says that it is one that may be gone into.
+    fn look(&mut self, name: &CStr, enter: bool) -> Result<bool> {
         let entry = Entry { directory: self.current.as_fd(), name, directory_path: &self.path };
+        let opened = open_entry(self.current.as_fd(), name, OFlags::PATH)
+            .and_then(|opened| fstat(&opened).map(|stat| (opened, stat)));
         let is_top = self.frames.len() == 1;
-        let problem = match entry.open() {
-            Ok((opened, stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
-                return self.visitor.file(&entry, &opened, &stat).map(|()| None);
+        let problem = match opened {
+            Ok((opened, stat)) if kind(&stat) != FileType::Directory => {
+                self.visitor.visit(&entry, Found::File(&opened, &stat))?;
+                return Ok(false);
             }
             Ok((opened, stat)) => match self.owners.objection(&stat) {
-                None => return Ok(Some((opened, stat))),
+                None if enter => return self.enter(name, &opened, &stat),
+                None => return Ok(true),
                 Some(problem) => problem,
             },
             Err(Errno::XDEV) => "it is a mount point".to_owned(),
             Err(Errno::NOENT) if is_top => return Err(entry.failed(Step::Find, Errno::NOENT)),
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(false),
             Err(source) => {
-                return self.visitor.failed(entry.failed(V::STEP, source)).map(|()| None);
+                self.visitor.visit(&entry, Found::Failed(source))?;
+                return Ok(false);
             }
         };
         if is_top {
             return Err(V::STEP.refused(entry.path(), problem));
         }
-        self.visitor.passed_over(&entry, &problem).map(|()| None)
+        self.visitor.visit(&entry, Found::Foreign(&problem))?;
+        Ok(false)
     }
 
     /// Goes into a directory and handles its entries, but for the directories among them.
-    fn enter(&mut self, name: CString, directory: &OwnedFd, stat: &Stat) -> Result<()> {
-        let entry =
-            Entry { directory: self.current.as_fd(), name: &name, directory_path: &self.path };
-        let read = self.visitor.readable(directory, stat);
-        let read = read.and_then(|directory| Ok((Dir::read_from(&directory)?, directory)));
+    fn enter(&mut self, name: &CStr, directory: &OwnedFd, stat: &Stat) -> Result<bool> {
+        self.visitor.prepare(directory, stat);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let read = openat(directory, c".", flags, Mode::empty())
+            .and_then(|directory| Ok((Dir::read_from(&directory)?, directory)));
         let (mut entries, directory) = match read {
             Ok(read) => read,
-            Err(source) => return self.visitor.failed(entry.failed(V::STEP, source)),
+            Err(source) => {
+                let directory = self.current.as_fd();
+                let entry = Entry { directory, name, directory_path: &self.path };
+                self.visitor.visit(&entry, Found::Failed(source))?;
+                return Ok(false);
+            }
         };
         self.path.push('/');
         self.path.push_str(&name.to_string_lossy());
@@ -194,14 +184,14 @@ impl<V: Visitor> Tree<'_, V> {
         {
             frame.held = Some(above);
         }
-        self.push(name, stat, Vec::new());
+        self.push(name.to_owned(), stat, Vec::new());
         let mut directories = Vec::new();
         while let Some(entry) = entries.read() {
-            let entry = entry.map_err(V::STEP.failed(self.path.as_str()))?;
+            let entry = entry.map_err(V::STEP.failed(&*self.path))?;
             let name = entry.file_name();
             if name != c"."
                 && name != c".."
-                && (entry.file_type() == FileType::Directory || self.look(name)?.is_some())
+                && (entry.file_type() == FileType::Directory || self.look(name, false)?)
             {
                 directories.push(name.to_owned());
             }
@@ -209,7 +199,7 @@ impl<V: Visitor> Tree<'_, V> {
         if let Some(frame) = self.frames.last_mut() {
             frame.pending = directories;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn push(&mut self, name: CString, stat: &Stat, pending: Vec<CString>) {
@@ -218,9 +208,9 @@ impl<V: Visitor> Tree<'_, V> {
     }
 
     /// Goes back to the directory above.
-    fn leave(&mut self) -> Result<()> {
+    fn leave(&mut self) -> Result<bool> {
         let (Some(done), Some(parent)) = (self.frames.pop(), self.frames.last_mut()) else {
-            return Ok(());
+            return Ok(false);
         };
         let (identity, length, held) = (parent.identity, parent.path, parent.held.take());
         let above = held.map_or_else(|| self.reopen(identity), Ok)?;
@@ -228,18 +218,18 @@ impl<V: Visitor> Tree<'_, V> {
         let directory = std::mem::replace(&mut self.current, above);
         let current = self.current.as_fd();
         let entry = Entry { directory: current, name: &done.name, directory_path: &self.path };
-        self.visitor.left(&entry, &directory)
+        self.visitor.visit(&entry, Found::Directory(&directory))?;
+        Ok(true)
     }
 
     fn reopen(&self, expected: (u64, u64)) -> Result<OwnedFd> {
-        let failed = V::STEP.failed(self.path.as_str());
+        let failed = V::STEP.failed(&*self.path);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = openat(&self.current, c"..", flags, Mode::empty()).map_err(failed)?;
         let stat = fstat(&above).map_err(failed)?;
         if (stat.st_dev, stat.st_ino) == expected || without("moved-directories") {
             return Ok(above);
         }
-        let problem = "directories in it are being moved";
-        Err(V::STEP.refused(self.path.as_str(), problem))
+        Err(V::STEP.refused(&self.path, "directories in it are being moved"))
     }
 }

@@ -182,9 +182,9 @@ fn a_command_that_the_user_exchanged_is_refused() {
     refused(30, "Permission denied");
     mkfifo(&file, Mode::from_bits_truncate(0o644)).unwrap();
     chown(&file, Some(SUPERVISOR.uid), None).unwrap();
-    refused(30, "must be a regular file");
+    refused(30, "not a regular file");
     host.directory(&file, Some(SUPERVISOR), 0o755);
-    refused(30, "must be a regular file");
+    refused(30, "not a regular file");
     fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
     chown(&file, Some(SUPERVISOR.uid), None).unwrap();
     refused(31, "too large");

@@ -177,7 +177,7 @@ fn a_script_that_the_user_exchanged_is_refused() {
     refused("not writable by others");
     mkfifo(&script, Mode::from_bits_truncate(0o644)).unwrap();
     std::os::unix::fs::chown(&script, Some(SUPERVISOR.uid), None).unwrap();
-    refused("must be a regular file");
+    refused("not a regular file");
     call(&host, "profiler", &dir).expect_failure(5, "No such file");
     let large = fs::File::create(&script).unwrap();
     large.set_len(5 << 20).unwrap();
