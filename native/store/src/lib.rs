@@ -23,7 +23,7 @@ mod store;
 mod tag_map;
 mod tags;
 
-pub use cache::LocalLayer;
+pub use cache::{Collected, InUse, LocalLayer};
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use error::{ErrorKind, Object, RemoteCause, StoreError};

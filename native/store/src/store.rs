@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{Content, Directories, Documents, LayerCache, LayerSource, LocalLayer};
+use crate::cache::{
+    Collected, Collector, Content, Directories, Documents, InUse, LayerCache, LayerSource,
+    LocalLayer,
+};
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
@@ -37,6 +40,7 @@ pub struct ImageStore {
     tags: Tags,
     documents: Documents,
     layers: LayerCache,
+    collector: Arc<Collector>,
     manifests: Mutex<RecentManifests>,
 }
 
@@ -44,19 +48,41 @@ impl ImageStore {
     /// Prepares the local cache and removes what dead processes left in it. The remote store is
     /// not asked for anything yet.
     ///
+    /// No layer is ever removed for want of room, as nobody tells which of them are in use.
+    ///
     /// # Errors
     ///
     /// [`StoreError::NoTagMap`], [`StoreError::InvalidLocation`] for a relative tag map file, and
     /// [`StoreError::Local`] if the cache cannot be made.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
+        Self::with(settings, None)
+    }
+
+    /// As [`ImageStore::open`], and keeps the cache within its budget: in the background after
+    /// each fetch, and at once when the disk is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImageStore::open`].
+    pub fn open_collecting(
+        settings: StoreSettings,
+        in_use: Arc<dyn InUse>,
+    ) -> Result<Self, StoreError> {
+        Self::with(settings, Some(in_use))
+    }
+
+    fn with(settings: StoreSettings, in_use: Option<Arc<dyn InUse>>) -> Result<Self, StoreError> {
         let remotes = Arc::new(Remotes::new(settings.remote.clone()));
         let tags = Tags::new(&settings, Arc::clone(&remotes))?;
         let directories = Directories::open(&settings.local_dir)?;
+        let collector = Collector::new(directories.clone(), settings.budget, in_use);
+        let collector = Arc::new(collector);
         Ok(Self {
             top_level: settings.top_level,
             tags,
             documents: Documents::new(directories.clone(), Arc::clone(&remotes)),
-            layers: LayerCache::new(directories, Arc::clone(&remotes)),
+            layers: LayerCache::new(directories, Arc::clone(&remotes), Arc::clone(&collector)),
+            collector,
             remotes,
             manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
         })
@@ -118,7 +144,22 @@ impl ImageStore {
         let file = layer.file();
         let location = self.layer_location(&file);
         let source = LayerSource { file, location, content };
-        self.layers.localize(&source).await
+        let local = self.layers.localize(&source).await?;
+        if local.fetched {
+            self.collector.collect_in_background();
+        }
+        Ok(local)
+    }
+
+    /// Brings the cache within its budget, with `need` bytes to spare: removes what was used
+    /// longest ago, and stops when that is enough. Never removes what is leased or in use, so it
+    /// may free less. Blocks; several callers and processes take turns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Local`], also when it cannot be told what is in use.
+    pub fn collect(&self, need: u64) -> Result<Collected, StoreError> {
+        self.collector.collect(need)
     }
 
     /// Makes the next [`ImageStore::localize_layer`] fetch the layer anew, because the launcher

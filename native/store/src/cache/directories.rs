@@ -42,12 +42,26 @@ impl Directories {
         Ok(directories)
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Held by the one who collects.
+    pub(crate) fn collect_lock(&self) -> PathBuf {
+        self.root.join("collect.lock")
+    }
+
+    /// The directory of all layers.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
     pub(crate) fn layer(&self, layer: &LayerFile) -> PathBuf {
-        self.root.join("layers").join(layer.to_string())
+        self.layers().join(layer.to_string())
     }
 
     pub(crate) fn layer_record(&self, layer: &LayerFile) -> PathBuf {
-        self.root.join("layers").join(format!("{layer}{RECORD_SUFFIX}"))
+        self.layers().join(format!("{layer}{RECORD_SUFFIX}"))
     }
 
     pub(crate) fn config(&self, digest: &Digest) -> PathBuf {
@@ -145,7 +159,8 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn names(directory: &Path) -> Result<Vec<Box<OsStr>>, StoreError> {
+/// The names in a directory, in no order.
+pub(crate) fn names(directory: &Path) -> Result<Vec<Box<OsStr>>, StoreError> {
     let failed = |cause| StoreError::local("list", directory, cause);
     fs::read_dir(directory)
         .map_err(failed)?

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::blocking;
+use crate::cache::collect::Collector;
 use crate::cache::completed::{Completed, Presence};
 use crate::cache::directories::{Directories, remove_if_there};
 use crate::cache::download::{Received, download};
@@ -54,12 +55,17 @@ pub(crate) struct LayerSource {
 pub(crate) struct LayerCache {
     directories: Directories,
     remotes: Arc<Remotes>,
+    collector: Arc<Collector>,
     flights: Flights,
 }
 
 impl LayerCache {
-    pub(crate) fn new(directories: Directories, remotes: Arc<Remotes>) -> Self {
-        Self { directories, remotes, flights: Flights::default() }
+    pub(crate) fn new(
+        directories: Directories,
+        remotes: Arc<Remotes>,
+        collector: Arc<Collector>,
+    ) -> Self {
+        Self { directories, remotes, collector, flights: Flights::default() }
     }
 
     /// The layer's local file, fetched if there is none that counts.
@@ -157,9 +163,16 @@ impl LayerCache {
         for content in &contents {
             check_size(location, content.size, stat.size)?;
         }
-        let received = download(store.as_ref(), location, &stat, partial)
-            .await
-            .map_err(|error| remote::missing(error, Object::Layer, location))?;
+        let received = match download(store.as_ref(), location, &stat, partial).await {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                tracing::warn!("making room in the cache: {error}");
+                let (collector, need) = (Arc::clone(&self.collector), stat.size);
+                blocking("make room", move || collector.make_room(need)).await?;
+                download(store.as_ref(), location, &stat, partial).await
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| remote::missing(error, Object::Layer, location))?;
         for content in &contents {
             check_digest(location, &content.sha256, &received.digest)?;
         }

@@ -73,6 +73,18 @@ impl FileLock {
         Ok(futimens(&self.file, &Timestamps { last_access: now, last_modification: now })?)
     }
 
+    /// Locks `path` for one as soon as nobody else holds it. Blocks this thread.
+    pub(crate) fn acquire_blocking(path: &Path) -> Result<Self, StoreError> {
+        loop {
+            let lock = Self::try_acquire(path, LockMode::Exclusive)
+                .map_err(|cause| StoreError::local("lock", path, cause))?;
+            match lock {
+                Some(lock) => return Ok(lock),
+                None => std::thread::sleep(POLL),
+            }
+        }
+    }
+
     /// Locks `path` as soon as nobody else holds it.
     pub(crate) async fn acquire(path: &Path, mode: LockMode) -> Result<Self, StoreError> {
         let mut told = false;

@@ -10,12 +10,14 @@
 //!                                  time of change is the layer's last use
 //! partial/<name>            0600   being written; renamed to its place when complete
 //! partial/<name>.lock       0644   flock: held by the one who writes <name>
+//! collect.lock              0644   flock: held by the one who removes layers for want of room
 //! ```
 //!
 //! Several processes of one account may use a cache at once. Locks are the kernel's, so those of a
 //! dead process are gone with it. Nothing here is trusted for its name alone.
 
 mod blocking;
+mod collect;
 mod completed;
 mod directories;
 mod document;
@@ -27,6 +29,8 @@ mod partial;
 mod side_file;
 
 pub(crate) use blocking::blocking;
+pub(crate) use collect::Collector;
+pub use collect::{Collected, InUse};
 pub(crate) use directories::Directories;
 pub(crate) use document::Documents;
 pub use layer::LocalLayer;
