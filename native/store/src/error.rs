@@ -217,6 +217,26 @@ pub enum StoreError {
         /// Its version.
         found: u32,
     },
+    /// An index that has nothing for the platform.
+    #[error("cannot use image index {digest}: no manifest is for {platform}; it has {found}")]
+    NoManifestForPlatform {
+        /// The index.
+        digest: Digest,
+        /// What was looked for.
+        platform: String,
+        /// What there is instead, joined by commas.
+        found: String,
+    },
+    /// A manifest with more layers than a root file system can have.
+    #[error("cannot use manifest {digest}: it has {found} layers, more than the {limit} allowed")]
+    TooManyLayers {
+        /// The manifest.
+        digest: Digest,
+        /// Its number of layers.
+        found: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A manifest without layers.
     #[error("cannot use manifest {digest}: it has no layers")]
     NoLayers {
@@ -341,7 +361,9 @@ impl StoreError {
             | Self::TooLarge { .. } => ErrorKind::Malformed,
             Self::UnsupportedScheme { .. }
             | Self::WrongMediaType { .. }
-            | Self::WrongSchemaVersion { .. } => ErrorKind::Unsupported,
+            | Self::WrongSchemaVersion { .. }
+            | Self::NoManifestForPlatform { .. }
+            | Self::TooManyLayers { .. } => ErrorKind::Unsupported,
             Self::NoTagMap => ErrorKind::Misconfigured,
             Self::TagNotFound { .. } | Self::Missing { .. } => ErrorKind::NotFound,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Changed { .. } => {

@@ -9,7 +9,9 @@
 mod cache;
 mod config;
 mod digest;
+mod document_kind;
 mod error;
+mod index;
 mod layer_file;
 mod location;
 mod manifest;
@@ -27,6 +29,7 @@ pub use cache::{Collected, InUse, LocalLayer};
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use error::{ErrorKind, Object, RemoteCause, StoreError};
+pub use index::ImageIndex;
 pub use layer_file::{LayerFile, LayerFormat};
 pub use location::Location;
 pub use manifest::{Descriptor, LayerDescriptor, Manifest};

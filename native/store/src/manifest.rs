@@ -1,18 +1,16 @@
 //! Image manifests: Docker's version 2, schema 2, and OCI's.
 
-use std::sync::Arc;
-
 use oci_spec::image::{ImageManifest, MediaType};
-use serde::Deserialize;
-use serde::de::{Error, IgnoredAny};
+use serde::de::Error;
 
 use crate::digest::Digest;
+use crate::document_kind::{DocumentKind, invalid};
 use crate::error::{Object, StoreError, shown};
 use crate::layer_file::LayerFile;
 use crate::media_type::{self, LayerMediaType};
 
-/// The only schema version that has configs and layers by digest.
-const SCHEMA_VERSION: u32 = 2;
+/// The most layers an image may have: what Docker allows, and about what an overlay can stack.
+const MAX_LAYERS: usize = 127;
 
 /// What a manifest says of its image config.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,15 +54,6 @@ pub struct Manifest {
     json: String,
 }
 
-/// What tells a manifest from other documents.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Kind {
-    schema_version: Option<u32>,
-    media_type: Option<MediaType>,
-    manifests: Option<IgnoredAny>,
-}
-
 impl Manifest {
     /// Reads a manifest document.
     ///
@@ -72,17 +61,22 @@ impl Manifest {
     ///
     /// [`StoreError::InvalidDocument`] if it is not the JSON of a manifest,
     /// [`StoreError::WrongMediaType`] if it is an index or anything else, or has a config or layer
-    /// of a type that cannot be run, [`StoreError::WrongSchemaVersion`] and
-    /// [`StoreError::NoLayers`].
+    /// of a type that cannot be run, [`StoreError::WrongSchemaVersion`],
+    /// [`StoreError::TooManyLayers`] and [`StoreError::NoLayers`].
     pub fn parse(document: &[u8]) -> Result<Self, StoreError> {
         let digest = Digest::of(document);
-        let invalid = |cause| StoreError::InvalidDocument {
-            object: Object::Manifest,
-            name: digest.to_string(),
-            cause: Arc::new(cause),
-        };
-        let kind: Kind = serde_json::from_slice(document).map_err(invalid)?;
-        check_kind(&kind, &digest)?;
+        let invalid = |cause| invalid(&digest, cause);
+        match DocumentKind::of(document, &digest)? {
+            DocumentKind::Manifest => {}
+            DocumentKind::Index => {
+                return Err(StoreError::WrongMediaType {
+                    object: Object::Manifest,
+                    name: digest.to_string(),
+                    found: MediaType::ImageIndex.to_string(),
+                    accepted: media_type::MANIFEST.to_owned(),
+                });
+            }
+        }
         let manifest: ImageManifest = serde_json::from_slice(document).map_err(invalid)?;
 
         let config = manifest.config();
@@ -99,6 +93,10 @@ impl Manifest {
             digest: parse_digest(config).map_err(invalid)?,
             size: config.size(),
         };
+        let found = manifest.layers().len();
+        if found > MAX_LAYERS {
+            return Err(StoreError::TooManyLayers { digest, found, limit: MAX_LAYERS });
+        }
         let layers = manifest
             .layers()
             .iter()
@@ -122,27 +120,6 @@ impl Manifest {
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
-    }
-}
-
-fn check_kind(kind: &Kind, digest: &Digest) -> Result<(), StoreError> {
-    let wrong = |found: &str| StoreError::WrongMediaType {
-        object: Object::Manifest,
-        name: digest.to_string(),
-        found: shown(found),
-        accepted: media_type::MANIFESTS.to_owned(),
-    };
-    // OCI lets a document go without its media type; an index then shows by its content.
-    match &kind.media_type {
-        Some(found) if !media_type::is_manifest(found) => return Err(wrong(found.as_ref())),
-        None if kind.manifests.is_some() => return Err(wrong(MediaType::ImageIndex.as_ref())),
-        _ => {}
-    }
-    match kind.schema_version {
-        Some(found) if found != SCHEMA_VERSION => {
-            Err(StoreError::WrongSchemaVersion { digest: digest.clone(), found })
-        }
-        _ => Ok(()),
     }
 }
 
@@ -251,12 +228,48 @@ mod tests {
         wrong(json!({"schemaVersion": 2, "mediaType": index, "manifests": []}), index);
         wrong(json!({"schemaVersion": 2, "manifests": []}), index);
         let list = "application/vnd.docker.distribution.manifest.list.v2+json";
-        wrong(json!({"schemaVersion": 2, "mediaType": list, "manifests": []}), list);
+        wrong(json!({"schemaVersion": 2, "mediaType": list, "manifests": []}), index);
+        wrong(json!({"schemaVersion": 2, "mediaType": "text/plain"}), "text/plain");
         wrong(json!({"schemaVersion": 1, "fsLayers": []}), "schema version 1 is not 2");
         wrong(
             document(json!(DOCKER), "application/vnd.oci.empty.v1+json", DOCKER_LAYER),
             "application/vnd.oci.empty.v1+json",
         );
+    }
+
+    #[test]
+    fn an_image_has_at_most_127_layers() {
+        let layers = |count: usize| {
+            let mut document = document(json!(OCI), OCI_CONFIG, DOCKER_LAYER);
+            document["layers"] = vec![document["layers"][0].take(); count].into();
+            parse(&document)
+        };
+        assert_eq!(layers(127).unwrap().layers.len(), 127);
+        let error = layers(128).unwrap_err();
+        assert!(error.to_string().ends_with("it has 128 layers, more than the 127 allowed"));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn hostile_json_is_an_error() {
+        let sound = document(json!(OCI), OCI_CONFIG, DOCKER_LAYER).to_string();
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        // Nothing is built of what is not looked at, however deep it is.
+        let unknown = sound.replacen('{', &format!(r#"{{"later":{},"#, deep(1 << 20)), 1);
+        assert_eq!(Manifest::parse(unknown.as_bytes()).unwrap().layers.len(), 2);
+        for hostile in [
+            sound.replacen('{', r#"{"layers":[],"#, 1),
+            sound.replacen('{', r#"{"schemaVersion":2,"#, 1),
+            sound.replacen('{', &format!(r#"{{"annotations":{},"#, deep(1 << 20)), 1),
+            sound.replacen('{', r#"{"subject":{"subject":0},"#, 1),
+            sound.replacen("\"size\":9", "\"size\":18446744073709551616", 1),
+            sound.replacen("\"size\":9", "\"size\":9,\"size\":8", 1),
+            format!("{sound}{sound}"),
+            format!("{sound} trailing"),
+        ] {
+            let error = Manifest::parse(hostile.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+        }
     }
 
     #[test]

@@ -9,8 +9,11 @@ use oci_spec::image::{MediaType, ToDockerV2S2};
 use crate::layer_file::LayerFormat;
 
 /// The media types of a manifest.
-pub(crate) const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+pub(crate) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.oci.image.manifest.v1+json";
+/// The media types of a manifest and of an index.
+pub(crate) const MANIFESTS: &str = "application/vnd.docker.distribution.manifest[.list].v2+json, \
+     application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 /// The media types of an image config.
 pub(crate) const CONFIGS: &str =
     "application/vnd.docker.container.image.v1+json, application/vnd.oci.image.config.v1+json";
@@ -50,6 +53,10 @@ fn is(found: &MediaType, wanted: &MediaType) -> bool {
 
 pub(crate) fn is_manifest(found: &MediaType) -> bool {
     is(found, &MediaType::ImageManifest)
+}
+
+pub(crate) fn is_index(found: &MediaType) -> bool {
+    is(found, &MediaType::ImageIndex)
 }
 
 pub(crate) fn is_config(found: &MediaType) -> bool {

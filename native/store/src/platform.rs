@@ -3,7 +3,7 @@
 use std::env::consts;
 use std::fmt;
 
-use oci_spec::image::Arch;
+use oci_spec::image::{Arch, Platform as IndexPlatform};
 
 use crate::error::{StoreError, shown};
 
@@ -53,6 +53,12 @@ impl Platform {
     pub fn host() -> Self {
         // `Arch::default` translates what Rust calls the architecture.
         Self::new(consts::OS, &Arch::default().to_string(), None)
+    }
+
+    /// What an index says one of its manifests is for.
+    pub(crate) fn of(entry: &IndexPlatform) -> Self {
+        let variant = entry.variant().as_deref().filter(|variant| !variant.is_empty());
+        Self::new(&entry.os().to_string(), &entry.architecture().to_string(), variant)
     }
 
     fn new(system: &str, architecture: &str, variant: Option<&str>) -> Self {

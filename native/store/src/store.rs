@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use crate::cache::{
     Collected, Collector, Content, Directories, Documents, InUse, LayerCache, LayerSource,
     LocalLayer,
@@ -12,10 +14,12 @@ use crate::cache::{
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
+use crate::index::ImageIndex;
 use crate::layer_file::{LayerFile, LayerFormat};
 use crate::location::Location;
 use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
 use crate::media_type::LayerMediaType;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::remote::{self, Remotes};
 use crate::resource::{Resource, ResourceKind, ResourceName};
@@ -36,6 +40,7 @@ use crate::tags::Tags;
 #[derive(Debug)]
 pub struct ImageStore {
     top_level: Location,
+    platform: Platform,
     remotes: Arc<Remotes>,
     tags: Tags,
     documents: Documents,
@@ -79,6 +84,7 @@ impl ImageStore {
         let collector = Arc::new(collector);
         Ok(Self {
             top_level: settings.top_level,
+            platform: settings.platform,
             tags,
             documents: Documents::new(directories.clone(), Arc::clone(&remotes)),
             layers: LayerCache::new(directories, Arc::clone(&remotes), Arc::clone(&collector)),
@@ -98,20 +104,29 @@ impl ImageStore {
         self.tags.resolve(tag).await
     }
 
-    /// The manifest with this digest, checked against it.
+    /// The manifest with this digest, checked against it. If the digest is an image index's, the
+    /// index' manifest for this platform, checked against the digest it has there.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Missing`], [`StoreError::DigestMismatch`] and those of [`Manifest::parse`].
+    /// [`StoreError::Missing`], [`StoreError::DigestMismatch`], and those of [`Manifest::parse`],
+    /// [`ImageIndex::parse`] and [`ImageIndex::choose`].
     pub async fn manifest(&self, digest: &Digest) -> Result<Arc<Manifest>, StoreError> {
         if let Some(manifest) = self.recent().get(digest) {
             return Ok(manifest);
         }
-        let location = self.top_level.join(&format!("manifests/{}", digest.as_hex()));
-        let document = self.documents.manifest(digest, &location).await?;
+        let mut document = self.manifest_document(digest).await?;
+        if let Some(index) = ImageIndex::parse(&document)? {
+            document = self.manifest_document(&index.choose(&self.platform)?).await?;
+        }
         let manifest = Arc::new(Manifest::parse(&document)?);
-        self.recent().insert(Arc::clone(&manifest));
+        self.recent().insert(digest.clone(), Arc::clone(&manifest));
         Ok(manifest)
+    }
+
+    async fn manifest_document(&self, digest: &Digest) -> Result<Bytes, StoreError> {
+        let location = self.top_level.join(&format!("manifests/{}", digest.as_hex()));
+        self.documents.manifest(digest, &location).await
     }
 
     /// The image config of a manifest, checked against its digest.
@@ -261,7 +276,8 @@ impl ImageStore {
 #[derive(Debug)]
 struct RecentManifests {
     capacity: NonZeroUsize,
-    manifests: VecDeque<Arc<Manifest>>,
+    /// With the digests they were asked for by, which may be those of an index.
+    manifests: VecDeque<(Digest, Arc<Manifest>)>,
 }
 
 impl RecentManifests {
@@ -270,15 +286,15 @@ impl RecentManifests {
     }
 
     fn get(&mut self, digest: &Digest) -> Option<Arc<Manifest>> {
-        let position = self.manifests.iter().position(|manifest| manifest.digest == *digest)?;
-        let manifest = self.manifests.remove(position)?;
-        self.manifests.push_front(Arc::clone(&manifest));
+        let position = self.manifests.iter().position(|(known, _)| known == digest)?;
+        let (digest, manifest) = self.manifests.remove(position)?;
+        self.manifests.push_front((digest, Arc::clone(&manifest)));
         Some(manifest)
     }
 
-    fn insert(&mut self, manifest: Arc<Manifest>) {
-        self.manifests.retain(|known| known.digest != manifest.digest);
-        self.manifests.push_front(manifest);
+    fn insert(&mut self, digest: Digest, manifest: Arc<Manifest>) {
+        self.manifests.retain(|(known, _)| *known != digest);
+        self.manifests.push_front((digest, manifest));
         self.manifests.truncate(self.capacity.get());
     }
 }

@@ -248,23 +248,6 @@ async fn documents_of_another_digest_are_refused_and_the_repaired_store_works() 
 }
 
 #[tokio::test]
-async fn an_index_is_an_error_that_names_it() {
-    let fixture = Fixture::new();
-    let index = "application/vnd.oci.image.index.v1+json";
-    let document = json!({"schemaVersion": 2, "mediaType": index, "manifests": []});
-    let digest = fixture.document(TAG, &document);
-    let error = fixture.store().manifest(&digest).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "cannot use manifest {digest}: media type `{index}` is not one of {MANIFEST}, \
-             application/vnd.oci.image.manifest.v1+json"
-        )
-    );
-}
-
-#[tokio::test]
 async fn resources_are_what_storms_own_plugins_make() {
     let fixture = Fixture::new();
     let layer = fixture.layer(b"base");
