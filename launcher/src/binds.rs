@@ -3,12 +3,11 @@
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
-use rustix::io::Errno;
 use storm_oci_request::{BindMount, HostPath};
 
 use crate::config::{CONF_DIR, Config};
 use crate::directory::Directory;
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::kernel::{clone_mounts, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
@@ -39,30 +38,27 @@ pub(crate) fn clone_all(
     mounts: &[BindMount],
 ) -> Result<Vec<SourceKind>> {
     let binds = container.open("binds")?;
-    let rules = Rules::find(config)?;
+    let closed = closed_places(config)?;
     let clone = |(index, mount): (usize, &BindMount)| {
         let source = open_source(user, &mount.source)?;
-        let kind = rules.check(mount, &source)?;
+        let kind = check(config, &closed, mount, &source)?;
         let name = index.to_string();
-        let cloned = match kind {
-            SourceKind::Directory => clone_mounts(&source, binds.make(&name)?, mount.read_only),
-            SourceKind::File => clone_mounts(&source, binds.create(&name, 0o600)?, mount.read_only),
+        let place = match kind {
+            SourceKind::Directory => binds.make(&name)?.into(),
+            SourceKind::File => binds.create(&name, 0o600)?,
         };
-        cloned.map_err(failed(&mount.source)).map(|()| kind)
+        clone_mounts(&source, place, mount.read_only).at(Step::BindSource, &mount.source)?;
+        Ok(kind)
     };
     mounts.iter().enumerate().map(clone).collect()
-}
-
-fn failed(source: &HostPath) -> impl Fn(Errno) -> LauncherError {
-    Step::BindSource.failed(source)
 }
 
 fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd> {
     let open = || {
         open_path(source.as_str()).map_err(|errno| {
-            let problem =
-                format!("`{}`: {errno}, asked as uid {}", first_failing(source), user.uid);
-            Step::BindSource.refused(source.as_str(), problem)
+            let failing = first_failing(source);
+            let problem = format_args!("`{failing}`: {errno}, asked as uid {}", user.uid);
+            Step::BindSource.refused(source, problem)
         })
     };
     if without("bind-as-user") { open() } else { acting_as(user, open)? }
@@ -72,8 +68,7 @@ fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd> {
 fn first_failing(source: &HostPath) -> String {
     let mut walked = String::new();
     for component in source.components() {
-        walked.push('/');
-        walked.push_str(component);
+        walked = format!("{walked}/{component}");
         if open_path(&walked).is_err() {
             break;
         }
@@ -81,66 +76,56 @@ fn first_failing(source: &HostPath) -> String {
     walked
 }
 
-/// Which sources a container may have, beside what its user can open.
-struct Rules<'a> {
-    config: &'a Config,
-    /// Never for writing: the run root, the configuration's directory, and what is below them.
-    closed: [HostPath; 2],
-    /// Device and inode of these and of everything above them.
-    identities: Vec<(u64, u64)>,
+/// What no container may write: these directories, and what is below them or, by device and inode,
+/// above them.
+struct Closed {
+    directories: [HostPath; 2],
+    above: Vec<(u64, u64)>,
 }
 
-impl<'a> Rules<'a> {
-    fn find(config: &'a Config) -> Result<Self> {
-        let closed = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
-        let mut identities = Vec::new();
-        for path in &closed {
-            let passed = lineage(path.as_str())?;
-            identities.extend(passed.iter().map(|stat| (stat.st_dev, stat.st_ino)));
-        }
-        Ok(Self { config, closed, identities })
+fn closed_places(config: &Config) -> Result<Closed> {
+    let directories = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
+    let mut above = Vec::new();
+    for path in &directories {
+        above.extend(lineage(path.as_str())?.iter().map(|stat| (stat.st_dev, stat.st_ino)));
     }
+    Ok(Closed { directories, above })
+}
 
-    /// What lies below a directory is told by the kernel's own path of the opened source, whose
-    /// components no link has chosen; a closed directory by its identity, so that no other name of
-    /// it passes.
-    fn check(&self, mount: &BindMount, source: &OwnedFd) -> Result<SourceKind> {
-        let refused =
-            |problem: String| Err(Step::BindSource.refused(mount.source.as_str(), problem));
-        let stat = fstat(source).map_err(failed(&mount.source))?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::BlockDevice | FileType::CharacterDevice if !without("bind-device") => {
-                return refused("it is a device".to_owned());
-            }
-            FileType::Directory => SourceKind::Directory,
-            _ => SourceKind::File,
-        };
-        let real = proc_fd::path_of(source).map_err(failed(&mount.source))?;
-        let parsed = HostPath::parse(&real).ok();
-        let below = |list: &[HostPath]| {
-            parsed.as_ref().is_some_and(|real| list.iter().any(|path| real.starts_with(path)))
-        };
-        let closed = parsed.is_none()
-            || below(&self.closed)
-            || self.identities.contains(&(stat.st_dev, stat.st_ino));
-        if closed && !mount.read_only && !without("bind-closed") {
-            return refused(
-                "the run root, the launcher's configuration and what is above them cannot be \
-                 mounted for writing"
-                    .to_owned(),
-            );
-        }
-        let (ro_mounts, rw_mounts) = (&self.config.ro_mounts, &self.config.rw_mounts);
-        let listed = |list: &Option<Vec<HostPath>>| list.as_deref().is_some_and(below);
-        let allowed = ro_mounts.is_none() && rw_mounts.is_none()
-            || listed(rw_mounts)
-            || mount.read_only && listed(ro_mounts);
-        if !allowed && !without("bind-lists") {
-            let keys = if mount.read_only { "ro-mounts or rw-mounts" } else { "rw-mounts" };
-            return refused(format!(
-                "`{real}` is below no path in worker.launcher.oci.{keys}, must be"
-            ));
-        }
-        Ok(kind)
-    }
+/// Whether a container may have an opened source, beside that its user can open it.
+///
+/// What lies below a directory is told by the kernel's own path of the source, whose components no
+/// link has chosen; a closed directory by its identity, so that no other name of it passes.
+fn check(
+    config: &Config,
+    closed: &Closed,
+    mount: &BindMount,
+    source: &OwnedFd,
+) -> Result<SourceKind> {
+    let (step, object) = (Step::BindSource, &mount.source);
+    let stat = fstat(source).at(step, object)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let device = matches!(kind, FileType::BlockDevice | FileType::CharacterDevice);
+    must(!device || without("bind-device"), step, object, "it is a device")?;
+    let real = proc_fd::path_of(source).at(step, object)?;
+    let parsed = HostPath::parse(&real).ok();
+    let below = |list: &[HostPath]| {
+        parsed.as_ref().is_some_and(|real| list.iter().any(|path| real.starts_with(path)))
+    };
+    let closed = parsed.is_none()
+        || below(&closed.directories)
+        || closed.above.contains(&(stat.st_dev, stat.st_ino));
+    let problem = "the run root, the launcher's configuration and what is above them cannot be \
+                   mounted for writing";
+    must(!closed || mount.read_only || without("bind-closed"), step, object, problem)?;
+    let (ro_mounts, rw_mounts) = (&config.ro_mounts, &config.rw_mounts);
+    let listed = |list: &Option<Vec<HostPath>>| list.as_deref().is_some_and(below);
+    let allowed = ro_mounts.is_none() && rw_mounts.is_none()
+        || listed(rw_mounts)
+        || mount.read_only && listed(ro_mounts)
+        || without("bind-lists");
+    let keys = if mount.read_only { "ro-mounts or rw-mounts" } else { "rw-mounts" };
+    let problem = format_args!("`{real}` is below no path in worker.launcher.oci.{keys}, must be");
+    must(allowed, step, object, problem)?;
+    Ok(if kind == FileType::Directory { SourceKind::Directory } else { SourceKind::File })
 }

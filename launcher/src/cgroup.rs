@@ -3,17 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, openat, unlinkat,
-};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, unlinkat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::process::{Pid, Signal};
 use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion};
 
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::process::HeldProcess;
-use crate::sys_file::{read_at_most, write_all};
+use crate::sys_file::{self, MOUNTINFO, mount_table, read_at_most, write_all};
 
 /// How long processes that were killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -25,7 +24,9 @@ const MAX_BYTES: usize = 1 << 20;
 /// To the kernel, the process that writes.
 const OWN: i32 = 0;
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// `f_type` of a cgroup hierarchy.
+const V1_MAGIC: FsWord = 0x0027_e0eb;
+const V2_MAGIC: FsWord = 0x6367_7270;
 
 /// One mounted hierarchy, its root open.
 #[derive(Debug)]
@@ -52,26 +53,26 @@ pub(crate) struct ControllerFile {
 impl Hierarchies {
     /// Finds them in the mount table: those mounted as a whole, each once.
     pub(crate) fn find() -> Result<Self> {
-        let failed = Step::Cgroup.failed(MOUNTINFO);
-        let file = open_at(CWD, MOUNTINFO, OFlags::RDONLY).map_err(failed)?;
-        let table = read_at_most(&file, usize::MAX).map_err(failed)?.unwrap_or_default();
+        let table = mount_table().at(Step::Cgroup, MOUNTINFO)?;
         let mut found: Vec<Hierarchy> = Vec::new();
-        for mount in String::from_utf8_lossy(&table).lines().filter_map(CgroupMount::parse) {
-            let known = |other: &Hierarchy| {
+        for mount in table.lines().filter_map(CgroupMount::parse) {
+            let same = |other: &Hierarchy| {
                 (other.mount.version, &other.mount.options) == (mount.version, &mount.options)
             };
-            if mount.root == "/" && !found.iter().any(known) {
-                let opened = open_root(&mount).map_err(|source| {
-                    let place = mount.mount_point.display().to_string();
-                    Step::Cgroup.failed(&place)(source)
-                })?;
-                found.extend(opened.map(|root| Hierarchy { root, mount }));
+            if mount.root == "/" && !found.iter().any(same) {
+                let place = mount.mount_point.display();
+                let root = open(CWD, &mount.mount_point, OFlags::RDONLY | OFlags::DIRECTORY);
+                let root = root.at(Step::Cgroup, &place)?;
+                let v1 = mount.version == CgroupVersion::V1;
+                // Else another mount covers it.
+                if fstatfs(&root).at(Step::Cgroup, place)?.f_type
+                    == if v1 { V1_MAGIC } else { V2_MAGIC }
+                {
+                    found.push(Hierarchy { root, mount });
+                }
             }
         }
-        if found.is_empty() {
-            let problem = "no cgroup hierarchy is mounted";
-            return Err(Step::Cgroup.refused(MOUNTINFO, problem));
-        }
+        must(!found.is_empty(), Step::Cgroup, MOUNTINFO, "no cgroup hierarchy is mounted")?;
         Ok(Self(found))
     }
 
@@ -80,45 +81,70 @@ impl Hierarchies {
         !self.0.iter().any(|hierarchy| hierarchy.has(controller))
     }
 
-    /// Where the cgroup exists already, if it does.
-    pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>> {
+    /// Does something in every hierarchy that has the cgroup.
+    fn each<T>(
+        &self,
+        cgroup: &CgroupPath,
+        mut act: impl FnMut(&Hierarchy) -> Result<T, Errno>,
+    ) -> Result<Vec<T>> {
+        let mut outcomes = Vec::new();
         for hierarchy in &self.0 {
-            match open_at(&hierarchy.root, cgroup.relative(), OFlags::PATH) {
-                Ok(_) => return Ok(Some(hierarchy.path_of(cgroup))),
-                Err(Errno::NOENT) => {}
-                Err(source) => return Err(hierarchy.failed(cgroup)(source)),
+            match act(hierarchy) {
+                // Not there, or removed between two calls.
+                Err(Errno::NOENT | Errno::NODEV) => {}
+                outcome => outcomes.push(outcome.at(Step::Cgroup, hierarchy.path_of(cgroup))?),
             }
         }
-        Ok(None)
+        Ok(outcomes)
     }
 
-    /// Whether no process runs in the cgroup. One that has ended may still be listed.
-    pub(crate) fn is_empty(&self, cgroup: &CgroupPath) -> Result<bool> {
-        for hierarchy in &self.0 {
-            for pid in hierarchy.processes(cgroup)? {
-                let held = HeldProcess::find(pid).map_err(hierarchy.failed(cgroup))?;
-                let runs = held.map_or(Ok(false), |held| held.is_running());
-                if runs.map_err(hierarchy.failed(cgroup))? {
-                    return Ok(false);
+    /// Shows every process that runs in the cgroup, one at a time, and whether there is any. One
+    /// that has ended may still be listed.
+    fn each_running(
+        &self,
+        cgroup: &CgroupPath,
+        act: impl Fn(&HeldProcess) -> Result<(), Errno>,
+    ) -> Result<bool> {
+        let running = self.each(cgroup, |hierarchy| {
+            let listed = text(hierarchy.open(cgroup, "cgroup.procs", OFlags::RDONLY)?)?;
+            let mut running = false;
+            for pid in listed.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(held) = HeldProcess::find(pid)?
+                    && held.is_running()?
+                {
+                    running = true;
+                    act(&held)?;
                 }
             }
-        }
-        Ok(true)
+            Ok(running)
+        });
+        Ok(running?.contains(&true))
+    }
+
+    /// Where the cgroup exists already, if it does.
+    pub(crate) fn existing(&self, cgroup: &CgroupPath) -> Result<Option<String>> {
+        let found = self.each(cgroup, |hierarchy| {
+            open(&hierarchy.root, cgroup.relative(), OFlags::PATH)?;
+            Ok(hierarchy.path_of(cgroup))
+        });
+        Ok(found?.into_iter().next())
+    }
+
+    /// Whether no process runs in the cgroup.
+    pub(crate) fn is_empty(&self, cgroup: &CgroupPath) -> Result<bool> {
+        self.each_running(cgroup, |_| Ok(())).map(|any| !any)
     }
 
     /// Kills every process in the cgroup and waits for their end, for a limited time.
     pub(crate) fn kill(&self, cgroup: &CgroupPath) -> Result<()> {
         let start = Instant::now();
-        while !self.is_empty(cgroup)? {
-            for hierarchy in &self.0 {
-                for pid in hierarchy.processes(cgroup)? {
-                    kill_in(pid, cgroup).map_err(hierarchy.failed(cgroup))?;
-                }
-            }
-            if start.elapsed() > KILL_LIMIT {
-                let problem = "its processes do not end";
-                return Err(Step::Cgroup.refused(cgroup.as_str(), problem));
-            }
+        let kill = |held: &HeldProcess| match held.is_in(cgroup)? {
+            true => held.signal(Signal::KILL.as_raw()).or_else(unless_gone),
+            false => Ok(()),
+        };
+        while self.each_running(cgroup, kill)? {
+            let in_time = start.elapsed() <= KILL_LIMIT;
+            must(in_time, Step::Cgroup, cgroup, "its processes do not end")?;
             std::thread::sleep(KILL_PAUSE);
         }
         Ok(())
@@ -130,17 +156,14 @@ impl Hierarchies {
     /// in may still arrive: so a busy cgroup is emptied and tried again, for a limited time.
     pub(crate) fn remove(&self, cgroup: &CgroupPath) -> Result<()> {
         let start = Instant::now();
-        for hierarchy in &self.0 {
-            loop {
-                match remove_tree(&hierarchy.root, cgroup.relative()) {
-                    Ok(()) | Err(Errno::NOENT) => break,
-                    Err(Errno::BUSY) if start.elapsed() < KILL_LIMIT => {
-                        self.kill(cgroup)?;
-                        std::thread::sleep(KILL_PAUSE);
-                    }
-                    Err(source) => return Err(hierarchy.failed(cgroup)(source)),
-                }
-            }
+        let is_busy = |hierarchy: &Hierarchy| match remove_tree(&hierarchy.root, cgroup.relative())
+        {
+            Err(Errno::BUSY) if start.elapsed() < KILL_LIMIT => Ok(true),
+            outcome => outcome.map(|()| false),
+        };
+        while self.each(cgroup, is_busy)?.contains(&true) {
+            self.kill(cgroup)?;
+            std::thread::sleep(KILL_PAUSE);
         }
         Ok(())
     }
@@ -159,37 +182,27 @@ impl Hierarchies {
 
     /// A file's content; `None` where the hierarchy or the file does not exist.
     pub(crate) fn read(&self, cgroup: &CgroupPath, file: &ControllerFile) -> Option<String> {
-        let bytes = read_at_most(self.open_file(cgroup, file)?, MAX_BYTES).ok()??;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        text(self.open_file(cgroup, file)?).ok()
     }
 
     /// Moves the calling process to a container's cgroup, in every hierarchy that has it.
     pub(crate) fn join(&self, cgroup: &CgroupPath) -> Result<()> {
-        for hierarchy in &self.0 {
-            match hierarchy.enter(cgroup, OWN) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(source) => return Err(hierarchy.failed(cgroup)(source)),
-            }
-        }
-        Ok(())
+        self.each(cgroup, |hierarchy| hierarchy.enter(cgroup, OWN)).map(drop)
     }
 
     /// Moves a process to a cgroup, made where it is missing, in the hierarchies by which a service
     /// manager finds a unit's processes.
-    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<()> {
+    pub(crate) fn leave_unit(&self, cgroup: &CgroupPath, pid: Pid) -> Result<(), Errno> {
         let services = |hierarchy: &&Hierarchy| {
             hierarchy.mount.version == CgroupVersion::V2 || hierarchy.mount.has("name=systemd")
         };
         for hierarchy in self.0.iter().filter(services) {
-            let pid = pid.as_raw_nonzero().get();
-            let moved = match hierarchy.enter(cgroup, pid) {
+            let enter = || hierarchy.enter(cgroup, pid.as_raw_nonzero().get());
+            match enter() {
                 // Only then: every launch on the host makes directories in the parent.
-                Err(Errno::NOENT) => {
-                    hierarchy.make(cgroup).and_then(|()| hierarchy.enter(cgroup, pid))
-                }
-                outcome => outcome,
-            };
-            moved.map_err(hierarchy.failed(cgroup))?;
+                Err(Errno::NOENT) => hierarchy.make(cgroup).and_then(|()| enter())?,
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -200,47 +213,25 @@ impl Hierarchy {
         if self.mount.version == CgroupVersion::V1 {
             return self.mount.has(controller);
         }
-        let file = open_at(&self.root, "cgroup.controllers", OFlags::RDONLY);
-        let text = file.and_then(|file| read_at_most(&file, MAX_BYTES)).ok().flatten();
-        let text = text.unwrap_or_default();
-        text.split(u8::is_ascii_whitespace).any(|name| name == controller.as_bytes())
+        let listed = open(&self.root, "cgroup.controllers", OFlags::RDONLY).and_then(text);
+        listed.is_ok_and(|listed| listed.split_ascii_whitespace().any(|name| name == controller))
     }
 
     fn path_of(&self, cgroup: &CgroupPath) -> String {
         format!("{}{cgroup}", self.mount.mount_point.display())
     }
 
-    fn failed(&self, cgroup: &CgroupPath) -> impl Fn(Errno) -> LauncherError {
-        move |source| Step::Cgroup.failed(&self.path_of(cgroup))(source)
-    }
-
     fn open(&self, cgroup: &CgroupPath, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        open_at(&self.root, format!("{}/{name}", cgroup.relative()), flags)
-    }
-
-    fn processes(&self, cgroup: &CgroupPath) -> Result<Vec<u32>> {
-        let file = self.open(cgroup, "cgroup.procs", OFlags::RDONLY);
-        match file.and_then(|file| read_at_most(&file, MAX_BYTES)) {
-            Ok(bytes) => {
-                let bytes = bytes.unwrap_or_default();
-                let text = String::from_utf8_lossy(&bytes);
-                Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-            }
-            // Gone, or removed between the two calls.
-            Err(Errno::NOENT | Errno::NODEV) => Ok(Vec::new()),
-            Err(source) => Err(self.failed(cgroup)(source)),
-        }
+        open(&self.root, format!("{}/{name}", cgroup.relative()), flags)
     }
 
     fn make(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
-        let mut path = String::new();
-        for component in cgroup.relative().split('/') {
-            path.push_str(component);
-            match mkdirat(&self.root, &path, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(source) => return Err(source),
+        let path = cgroup.relative();
+        for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+            match mkdirat(&self.root, path.get(..end).unwrap_or(path), Mode::from_raw_mode(0o755)) {
+                Err(Errno::EXIST) => {}
+                outcome => outcome?,
             }
-            path.push('/');
         }
         Ok(())
     }
@@ -251,26 +242,17 @@ impl Hierarchy {
     }
 }
 
-fn open_at(
-    at: impl rustix::fd::AsFd,
-    path: impl rustix::path::Arg,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    openat(at, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+fn open(at: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd, Errno> {
+    sys_file::open(at, path, flags | OFlags::NOFOLLOW)
 }
 
-/// Kills a process unless it is no longer in the cgroup.
-fn kill_in(pid: u32, cgroup: &CgroupPath) -> Result<(), Errno> {
-    let Some(held) = HeldProcess::find(pid)? else {
-        return Ok(());
-    };
-    if !held.is_in(cgroup)? {
-        return Ok(());
-    }
-    match held.signal(Signal::KILL.as_raw()) {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(source) => Err(source),
-    }
+fn text(file: OwnedFd) -> Result<String, Errno> {
+    let bytes = read_at_most(file, MAX_BYTES)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn unless_gone(source: Errno) -> Result<(), Errno> {
+    if source == Errno::SRCH { Ok(()) } else { Err(source) }
 }
 
 /// Removes a cgroup and those below it. Containers cannot make any, so there is no depth to fear.
@@ -280,7 +262,7 @@ fn remove_tree(parent: &OwnedFd, path: &str) -> Result<(), Errno> {
         Err(Errno::BUSY) => {}
         outcome => return outcome,
     }
-    let directory = open_at(parent, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let directory = open(parent, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         if let (FileType::Directory, Ok(below)) = (entry.file_type(), entry.file_name().to_str())
@@ -290,14 +272,4 @@ fn remove_tree(parent: &OwnedFd, path: &str) -> Result<(), Errno> {
         }
     }
     unlinkat(parent, path, AtFlags::REMOVEDIR)
-}
-
-/// Opens a hierarchy's root; `None` where another mount covers it.
-fn open_root(mount: &CgroupMount) -> Result<Option<OwnedFd>, Errno> {
-    /// `f_type` of cgroup v1 and v2.
-    const MAGICS: [FsWord; 2] = [0x0027_e0eb, 0x6367_7270];
-    let root = open_at(CWD, &mount.mount_point, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let [v1, v2] = MAGICS;
-    let magic = if mount.version == CgroupVersion::V1 { v1 } else { v2 };
-    Ok((fstatfs(&root)?.f_type == magic).then_some(root))
 }

@@ -64,7 +64,7 @@ impl Findings {
         &mut self,
         step: Step,
         object: &str,
-        problem: impl Into<String>,
+        problem: impl std::fmt::Display,
         fix: impl Into<String>,
     ) {
         self.problems.push(step.refused(object, problem).with_hint(fix));

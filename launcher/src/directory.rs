@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::error::{LauncherError, Result, Step};
 use crate::kernel::open_entry;
 use crate::switches::without;
-use crate::sys_file::{read_at_most, write_all};
+use crate::sys_file::{read_at_most, unless_missing, write_all};
 use crate::trusted::open_trusted;
 
 /// Far above any small file that root reads.
@@ -197,16 +197,14 @@ impl Directory {
     }
 }
 
-fn unless_missing<T>(outcome: Result<T, Errno>) -> Result<Option<T>, Errno> {
-    match outcome {
-        Ok(value) => Ok(Some(value)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(source) => Err(source),
-    }
-}
-
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl From<Directory> for OwnedFd {
+    fn from(directory: Directory) -> Self {
+        directory.fd
     }
 }

@@ -133,8 +133,8 @@ pub(crate) const CHECK_SETUP: &str =
 
 impl Step {
     /// A refusal by our own rules.
-    pub(crate) fn refused(self, object: impl Display, problem: impl Into<String>) -> LauncherError {
-        let (object, problem) = (object.to_string(), problem.into());
+    pub(crate) fn refused(self, object: impl Display, problem: impl Display) -> LauncherError {
+        let (object, problem) = (object.to_string(), problem.to_string());
         LauncherError { step: self, object, problem, hint: None }
     }
 
@@ -144,7 +144,7 @@ impl Step {
         object: impl Display + Copy,
     ) -> impl Fn(Errno) -> LauncherError + Copy {
         move |source: Errno| {
-            let error = self.refused(object, source.to_string());
+            let error = self.refused(object, source);
             match (self, source) {
                 (Self::Mount, Errno::NODEV) => error.with_hint(
                     "this kernel lacks that file system: load its module with `modprobe`",
@@ -153,6 +153,28 @@ impl Step {
             }
         }
     }
+}
+
+/// Names the step that a system call was made for, and what it was made on.
+pub(crate) trait At<T> {
+    /// The value, or the error of [`Step::failed`].
+    fn at(self, step: Step, object: impl Display) -> Result<T>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: Step, object: impl Display) -> Result<T> {
+        self.map_err(|source| step.failed(&object)(source))
+    }
+}
+
+/// Refuses what does not hold, as [`Step::refused`].
+pub(crate) fn must(
+    holds: bool,
+    step: Step,
+    object: impl Display,
+    problem: impl Display,
+) -> Result<()> {
+    if holds { Ok(()) } else { Err(step.refused(object, problem)) }
 }
 
 impl LauncherError {

@@ -6,14 +6,14 @@
 //! | `mount-api` | 5.2 | `mount(2)` on `/proc/self/fd/<number>` |
 //! | `mount-setattr` | 5.12 | a remount of each mount below |
 //!
-//! `pidfd` is in [`crate::process`], the loop driver's and EROFS's are in [`crate::layers`],
+//! `pidfd` is in [`crate::process`], the loop driver's is in [`crate::sys_loop`], EROFS's in [`crate::layer_file`],
 //! `close_range` is in [`crate::sys`].
 
 use std::collections::BTreeMap;
 
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, openat, openat2,
+    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, openat2,
     readlinkat,
 };
 use rustix::io::Errno;
@@ -23,9 +23,11 @@ use rustix::mount::{
     mount_bind_recursive, mount_remount, move_mount, open_tree,
 };
 
+use storm_oci_request::unescape_mount;
+
 use crate::proc_fd;
 use crate::switches::without;
-use crate::sys_file::read_at_most;
+use crate::sys_file::{mount_table, open};
 use crate::sys_mount::{has_mount_setattr, mount_id, restrict_mount};
 
 /// How often something is done again that fails only when somebody on the host renames or mounts
@@ -56,14 +58,9 @@ fn ladder<T>(
 ///
 /// `openat2(2)`, `RESOLVE_NO_MAGICLINKS`
 pub(crate) fn open_path(path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut resolve = ResolveFlags::empty();
     resolve.set(ResolveFlags::NO_MAGICLINKS, !without("magic-links"));
-    ladder(
-        "openat2",
-        || openat2(CWD, path, flags, Mode::empty(), resolve),
-        || walk(openat(CWD, "/", flags, Mode::empty())?, path),
-    )
+    resolve_path(CWD, "/", path, resolve)
 }
 
 /// Opens a path with `O_PATH` as a process with this root would: `..` and symbolic links cannot
@@ -74,25 +71,34 @@ pub(crate) fn open_path(path: &str) -> Result<OwnedFd, Errno> {
 /// `openat2(2)`, `RESOLVE_IN_ROOT`: a path with `..` fails with `EAGAIN` when the kernel cannot
 /// rule out that it was led astray meanwhile.
 pub(crate) fn open_in_root(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut resolve = ResolveFlags::NO_MAGICLINKS;
     resolve.set(ResolveFlags::IN_ROOT, !without("image-root"));
+    resolve_path(root, ".", path, resolve)
+}
+
+/// `top` is where a walk of our own begins.
+fn resolve_path(
+    at: impl AsFd,
+    top: &str,
+    path: &str,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let new = || {
         for _ in 1..ATTEMPTS {
-            match openat2(root, path, flags, Mode::empty(), resolve) {
+            match openat2(&at, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => {}
                 outcome => return outcome,
             }
         }
         Err(Errno::AGAIN)
     };
-    ladder("openat2", new, || walk(openat(root, ".", flags, Mode::empty())?, path))
+    ladder("openat2", new, || walk(open(&at, top, OFlags::PATH)?, path))
 }
 
 /// Looks a path up below `root`, a component at a time and each from the descriptor of the one
 /// before, so that nothing that is renamed meanwhile leads out. No link in `/proc` is followed.
 fn walk(root: OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // What is still to be walked, the next component last, and where the walk has been.
     let mut rest: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
     let (mut passed, mut current) = (Vec::new(), root);
@@ -104,7 +110,7 @@ fn walk(root: OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
         if matches!(name.as_str(), "" | "." | "..") {
             continue;
         }
-        let entry = openat(&current, name, flags, Mode::empty())?;
+        let entry = open(&current, name, OFlags::PATH | OFlags::NOFOLLOW)?;
         if FileType::from_raw_mode(fstat(&entry)?.st_mode) != FileType::Symlink {
             passed.push(std::mem::replace(&mut current, entry));
             continue;
@@ -144,7 +150,7 @@ pub(crate) fn open_entry(
     }
     resolve.set(ResolveFlags::NO_XDEV, !without("mounts-in-trees"));
     let old = || {
-        let entry = openat(&directory, name, flags, Mode::empty())?;
+        let entry = open(&directory, name, flags)?;
         let same = fstat(&entry)?.st_dev == fstat(&directory)?.st_dev
             && mount_id(&entry) == mount_id(&directory);
         if same { Ok(entry) } else { Err(Errno::XDEV) }
@@ -269,17 +275,13 @@ fn remount_all_below(place: &str, wanted: MountFlags) -> Result<(), Errno> {
 ///
 /// `proc_pid_mountinfo(5)`
 fn mounts_below(place: &str) -> Result<BTreeMap<String, MountFlags>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let table = openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?;
-    let table = read_at_most(&table, usize::MAX)?.unwrap_or_default();
-    let table = String::from_utf8(table).map_err(|_| Errno::ILSEQ)?;
     let mut found = BTreeMap::new();
-    for line in table.lines() {
+    for line in mount_table()?.lines() {
         let mut fields = line.split(' ').skip(4);
         let (Some(point), Some(options)) = (fields.next(), fields.next()) else {
             return Err(Errno::INVAL);
         };
-        let point = unescape(point);
+        let point = unescape_mount(point);
         let below = point.strip_prefix(place);
         if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
             found.insert(point, options.split(',').map(flag).collect());
@@ -297,9 +299,4 @@ fn flag(option: &str) -> MountFlags {
         // The kernel keeps those on access times when none is given.
         _ => MountFlags::empty(),
     }
-}
-
-/// The kernel writes a blank, a tab, a line feed and a backslash in octal.
-fn unescape(point: &str) -> String {
-    point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }

@@ -4,23 +4,23 @@
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper, setsid};
-use storm_oci_request::{ContainerId, LaunchRecord, LaunchRequest, LaunchState, ProcessRecord};
+use storm_oci_request::{
+    CgroupPath, ContainerId, LaunchRecord, LaunchRequest, LaunchState, ProcessRecord,
+};
 
 use crate::Call;
-use crate::claim::Claim;
+use crate::container::{Claim, Host, undo};
 use crate::directory::Directory;
-use crate::error::{LauncherError, Result, Step};
-use crate::host::Host;
-use crate::layers::{self, LayerFile};
+use crate::error::{At, Result, Step, must};
+use crate::kernel::make_read_only;
+use crate::layer_file::LayerFile;
 use crate::phases::Phases;
 use crate::process::HeldProcess;
 use crate::request_file::WorkerPaths;
-use crate::rootfs::HostNamespace;
 use crate::runc::{self, Runc};
 use crate::sys_file::write_all;
 use crate::{
-    binds, bundle, image, monitor, mount_points, ownership, read_back, remains, report, rootfs,
-    sys, worker_files,
+    binds, bundle, image, layers, monitor, ownership, read_back, report, rootfs, sys, worker_files,
 };
 
 /// A launch that has been checked and claimed.
@@ -47,11 +47,11 @@ pub(crate) fn launch(
     phases: Phases,
     word: &OwnedFd,
 ) -> ! {
-    let outcome = HostNamespace::open().and_then(|outside| {
+    let outcome = rootfs::own_namespace().and_then(|outside| {
         // In the private namespace the container's directory is full of mounts.
         match steps(launch, &mut record, layers, phases) {
             Ok(()) => Ok(outside),
-            Err(error) => outside.enter().and(Err(error)),
+            Err(error) => rootfs::enter_namespace(&outside).and(Err(error)),
         }
     });
     // Nobody listens when the first process was killed; the container is launched or undone all
@@ -61,7 +61,7 @@ pub(crate) fn launch(
             let _unheard = write_all(word, &[0]);
             // Leaving the namespace takes the kernel a while: nobody waits for it here. Should it
             // fail, the container's mounts stay until the monitor's end, a moment after its own.
-            let _stays = outside.enter();
+            let _stays = rootfs::enter_namespace(&outside);
             monitor::stay(&launch.claim, &launch.call.caller.identity, &record, &launch.host)
         }
         Err(error) => {
@@ -83,24 +83,22 @@ fn steps(
     let Call { caller, config, account } = call;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
-    let own = become_parent().map_err(Step::Spawn.failed("monitor"))?;
-    record.monitor = own;
-    let mounted = layers::mount_all(&host.run_root, &mut layers)?;
+    record.monitor = become_parent().at(Step::Spawn, "monitor")?;
+    let mounted = layers::mount_all(&host.run_root.layers, &mut layers)?;
     record.layers = layers.iter().map(|layer| layer.record.clone()).collect();
     phases.done("layers");
     ownership::give_worker_dir(call, &worker.directory)?;
     let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
     phases.done("worker directory");
-    rootfs::enter_private_namespace()?;
-    let view = rootfs::view(config, &host.run_root, container)?;
+    let view = rootfs::enter_private_namespace(config, &host.run_root, container)?;
     let root = rootfs::mount_overlay(&view, &record.layers)?;
     drop(mounted);
     phases.done("root file system");
     image::check_program(&root, runtime)?;
     let kinds = binds::clone_all(&view.container, config, &account.identity, &runtime.mounts)?;
     phases.done("binds");
-    mount_points::prepare(&root, runtime, &kinds)?;
-    rootfs::make_read_only(&root)?;
+    image::prepare(&root, runtime, &kinds)?;
+    make_read_only(&root).at(Step::Mount, "root file system")?;
     phases.done("mount points");
     let bundle = bundle::write(&view.container, caller, account, request)?;
     phases.done("bundle");
@@ -109,9 +107,9 @@ fn steps(
     let runc = Runc::open(config)?;
     runc.run(container, &view.container, &output, &claim.lock)?;
     phases.done("runc");
-    let init = find_init(launch, &view.container)?;
-    record.init = init.record().map_err(|source| lost(container, source))?;
-    let pid = record.init.ok_or_else(|| lost(container, Errno::SRCH))?.pid;
+    let init = find_init(&view.container, container, &record.cgroup)?;
+    record.init = init.record().at(Step::RunContainer, container)?;
+    let pid = record.init.ok_or(Errno::SRCH).at(Step::RunContainer, container)?.pid;
     read_back::check(&init, &account.identity, request, &host.hierarchies, &record.cgroup)?;
     phases.done("read back");
     write_for_people(launch, pid, &bundle);
@@ -130,26 +128,19 @@ fn become_parent() -> Result<Option<ProcessRecord>, Errno> {
 }
 
 /// The container's first process: the one runc names, proven by its cgroup.
-fn find_init(launch: &Launch<'_>, directory: &Directory) -> Result<HeldProcess> {
-    let container = &launch.request.container_id;
-    let cgroup = launch.host.cgroup_of(container);
-    let held = match runc::read_pid(directory)? {
-        Some(pid) => HeldProcess::find(pid).map_err(|source| lost(container, source))?,
-        None => None,
-    };
-    let held = held.ok_or_else(|| lost(container, Errno::SRCH))?;
+fn find_init(
+    directory: &Directory,
+    container: &ContainerId,
+    cgroup: &CgroupPath,
+) -> Result<HeldProcess> {
+    let pid = runc::read_pid(directory)?;
+    let held = pid.map(HeldProcess::find).transpose().at(Step::RunContainer, container)?.flatten();
+    let held = held.ok_or(Errno::SRCH).at(Step::RunContainer, container)?;
     // One that has ended has left its cgroups.
-    let ours = held.is_in(&cgroup).map_err(|source| lost(container, source))?;
-    let running = held.is_running().map_err(|source| lost(container, source))?;
-    if ours || !running {
-        return Ok(held);
-    }
-    Err(Step::RunContainer
-        .refused(container.as_str(), "the process that runc names is in another cgroup"))
-}
-
-fn lost(container: &ContainerId, source: Errno) -> LauncherError {
-    Step::RunContainer.failed(container.as_str())(source)
+    let ours = held.is_in(cgroup).and_then(|inside| Ok(inside || !held.is_running()?));
+    let problem = "the process that runc names is in another cgroup";
+    must(ours.at(Step::RunContainer, container)?, Step::RunContainer, container, problem)?;
+    Ok(held)
 }
 
 /// The pid file and a copy of the bundle: for people and old tools. No launch fails for them.
@@ -165,12 +156,5 @@ fn write_for_people(launch: &Launch<'_>, pid: u32, bundle: &[u8]) {
         if let Err(error) = outcome {
             report::note(&error.to_string());
         }
-    }
-}
-
-/// Removes what a failed launch made. What cannot be removed is named, and left to the sweep.
-pub(crate) fn undo(host: &Host, container: &ContainerId) {
-    if let Err(error) = remains::remove(host, container) {
-        report::note(&error.to_string());
     }
 }

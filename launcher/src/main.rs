@@ -11,19 +11,17 @@ mod bundle;
 mod callers_file;
 mod cgroup;
 mod checksetup;
-mod claim;
 mod config;
+mod container;
 mod directory;
 mod error;
-mod host;
 mod host_command;
 mod image;
 mod kernel;
 mod launch;
-mod layer_reaper;
+mod layer_file;
 mod layers;
 mod monitor;
-mod mount_points;
 mod ownership;
 mod phases;
 mod privilege;
@@ -32,8 +30,6 @@ mod process;
 mod profile;
 mod read_back;
 mod reap;
-mod records;
-mod remains;
 mod remove;
 mod report;
 mod request_file;
@@ -44,7 +40,6 @@ mod runc;
 mod sanitize;
 mod self_check;
 mod signal;
-mod sweep;
 mod switches;
 mod sys;
 mod sys_file;
@@ -142,7 +137,7 @@ fn act(call: &Call, verb: &'static str, arguments: &[&str]) -> Result<u8> {
         ("profile-oci-container", [pid, file]) => {
             return profile::profile(call, number(pid)?, &path(file)?);
         }
-        ("sweep-oci-containers", [root]) => sweep::sweep(call, &path(root)?)?,
+        ("sweep-oci-containers", [root]) => reap::sweep(call, &path(root)?)?,
         _ => return Err(Step::Command.refused(verb, "no such command")),
     }
     Ok(0)

@@ -10,20 +10,19 @@ use std::os::fd::AsRawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, pread};
 use rustix::process::{
     DumpableBehavior, Pid, WaitOptions, WaitStatus, set_dumpable_behavior, wait,
 };
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use storm_oci_request::{CgroupPath, ExitRecord, LaunchRecord, RECORD_VERSION};
 
 use crate::cgroup::{ControllerFile, Hierarchies};
-use crate::claim::Claim;
-use crate::error::{Result, Step};
-use crate::host::Host;
+use crate::container::{Claim, Host};
+use crate::error::{At, Result, Step};
 use crate::privilege::{Identity, become_for_good};
 use crate::sys;
-use crate::sys_file::write_all;
+use crate::sys_file::{open_null, write_all};
 
 /// The cgroup of all monitors, below the containers' parent: in the supervisor's own they would
 /// be killed with its unit.
@@ -55,13 +54,11 @@ pub(crate) fn leave_unit(hierarchies: &Hierarchies, cgroup_parent: &CgroupPath, 
 
 /// The standard streams are the supervisor's pipe, which must reach its end at once.
 pub(crate) fn detach_streams() -> Result<()> {
-    let detach = || {
-        let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)
-    };
-    detach().map_err(Step::Open.failed("/dev/null"))
+    let null = open_null()?;
+    dup2_stdin(&null)
+        .and_then(|()| dup2_stdout(&null))
+        .and_then(|()| dup2_stderr(&null))
+        .at(Step::Open, "/dev/null")
 }
 
 /// Gives up everything that a monitor does not need, waits for the container's end and writes
@@ -69,12 +66,8 @@ pub(crate) fn detach_streams() -> Result<()> {
 pub(crate) fn stay(claim: &Claim, caller: &Identity, record: &LaunchRecord, host: &Host) -> ! {
     // It could not open them itself where the hierarchy is root's only.
     let counters = COUNTERS.map(|file| host.hierarchies.open_file(&record.cgroup, &file));
-    let kept = counters.iter().flatten().map(AsRawFd::as_raw_fd);
-    sys::close_all_but(
-        &mut kept
-            .chain([claim.lock.as_raw_fd(), claim.exit_record.as_raw_fd()])
-            .collect::<Vec<_>>(),
-    );
+    let kept = counters.iter().flatten().chain([&claim.lock, &claim.exit_record]);
+    sys::close_all_but(&mut kept.map(AsRawFd::as_raw_fd).collect::<Vec<_>>());
     let caller = Identity { groups: Vec::new(), ..caller.clone() };
     if become_for_good(&caller).is_ok()
         && set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
@@ -131,8 +124,7 @@ fn wait_for(init: Pid) -> Option<WaitStatus> {
 fn read_counter(file: &OwnedFd) -> Option<String> {
     let mut buffer = [0; COUNTER_BYTES];
     let count = pread(file, &mut buffer, 0).ok()?;
-    let bytes = buffer.get(..count)?;
-    Some(String::from_utf8_lossy(bytes).into_owned())
+    Some(String::from_utf8_lossy(buffer.get(..count)?).into_owned())
 }
 
 /// The number behind a name at the start of a line.

@@ -1,13 +1,12 @@
 //! What was asked for is read back from the kernel: a step that silently did nothing must not
 //! leave a container with more rights or more memory than it was given.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use storm_oci_request::{CgroupPath, LaunchRequest, Resources};
 
 use crate::cgroup::{ControllerFile, Hierarchies};
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::privilege::Identity;
 use crate::process::HeldProcess;
 use crate::switches::without;
@@ -48,27 +47,21 @@ pub(crate) fn check(
     let start = Instant::now();
     while let Some(problem) = rights(init, user, filtered)? {
         if start.elapsed() > LIMIT {
-            let container = request.container_id.as_str();
-            return Err(Step::RunContainer.refused(container, problem));
+            return Err(Step::RunContainer.refused(&request.container_id, problem));
         }
         std::thread::sleep(PAUSE);
     }
     let resources = request.oci_runtime_config.linux.resources.as_ref();
-    match resources.and_then(|resources| limits(resources, hierarchies, cgroup)) {
-        Some(problem) if !without("container-limits") => {
-            Err(Step::Cgroup.refused(cgroup.as_str(), problem))
-        }
-        _ => Ok(()),
-    }
+    let problem = resources.and_then(|resources| limits(resources, hierarchies, cgroup));
+    let as_asked = problem.is_none() || without("container-limits");
+    must(as_asked, Step::Cgroup, cgroup, problem.unwrap_or_default())
 }
 
 /// What is wrong with the process's rights, if anything.
 fn rights(init: &HeldProcess, user: &Identity, filtered: bool) -> Result<Option<String>> {
-    let failed = Step::FindProcess.failed("the container's");
-    if !init.is_running().map_err(failed)? {
-        return Ok(None);
-    }
-    let Some(status) = init.read("status").map_err(failed)? else {
+    let running = init.is_running().at(Step::FindProcess, "the container's")?;
+    let status = init.read("status").at(Step::FindProcess, "the container's")?;
+    let Some(status) = status.filter(|_| running) else {
         return Ok(None);
     };
     let field = |name: &str| {
@@ -76,34 +69,28 @@ fn rights(init: &HeldProcess, user: &Identity, filtered: bool) -> Result<Option<
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim).unwrap_or_default()
     };
-    let all_are = |name: &str, id: u32| {
-        let id = id.to_string();
-        field(name).split_ascii_whitespace().all(|found| found == id)
+    let has_only = |name: &str, ids: &[u32]| {
+        let mut found = field(name).split_ascii_whitespace();
+        found.all(|id| id.parse().is_ok_and(|id| ids.contains(&id)))
     };
-    let groups: BTreeSet<u32> =
-        field("Groups").split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect();
-    let asked: BTreeSet<u32> = user.groups.iter().copied().collect();
-    let own_ids = all_are("Uid", user.uid)
-        && all_are("Gid", user.gid)
-        && groups.iter().all(|gid| asked.contains(gid));
-    if !own_ids && !without("container-ids") {
+    let own_ids = has_only("Uid", &[user.uid])
+        && has_only("Gid", &[user.gid])
+        && has_only("Groups", &user.groups);
+    let powers = |set: &&str| field(set).bytes().any(|digit| digit != b'0');
+    Ok(if !own_ids && !without("container-ids") {
         let (uid, gid, groups) = (field("Uid"), field("Gid"), field("Groups"));
-        return Ok(Some(format!("it has the ids {uid}, {gid} and the groups {groups}")));
-    }
-    let capable = CAPABILITY_SETS
-        .into_iter()
-        .find(|set| field(set).bytes().any(|digit| digit != b'0'))
-        .filter(|_| !without("container-capabilities"));
-    if let Some(set) = capable {
-        return Ok(Some(format!("its {set} is {}", field(set))));
-    }
-    if field("NoNewPrivs") != "1" && !without("container-no-new-privs") {
-        return Ok(Some("no_new_privs is not set".to_owned()));
-    }
-    if filtered && field("Seccomp") != SECCOMP_FILTER && !without("container-seccomp") {
-        return Ok(Some("its seccomp filter is not loaded".to_owned()));
-    }
-    Ok(None)
+        Some(format!("it has the ids {uid}, {gid} and the groups {groups}"))
+    } else if let Some(set) = CAPABILITY_SETS.into_iter().find(powers)
+        && !without("container-capabilities")
+    {
+        Some(format!("its {set} is {}", field(set)))
+    } else if field("NoNewPrivs") != "1" && !without("container-no-new-privs") {
+        Some("no_new_privs is not set".to_owned())
+    } else if filtered && field("Seccomp") != SECCOMP_FILTER && !without("container-seccomp") {
+        Some("its seccomp filter is not loaded".to_owned())
+    } else {
+        None
+    })
 }
 
 /// What is wrong with the cgroup's limits, if anything.

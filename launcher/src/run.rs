@@ -5,22 +5,22 @@
 //! everything; so does this process when the child ends without a word.
 
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, read};
+use rustix::io::{read, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
 use storm_oci_request::{Caller, ContainerId, HostPath, LaunchRecord, LaunchState, RECORD_VERSION};
 
 use crate::Call;
 use crate::account;
-use crate::claim::claim;
-use crate::error::{Result, Step};
-use crate::host::Host;
+use crate::container::{Host, claim};
+use crate::error::{At, Result, Step, must};
 use crate::launch::{self, Launch};
-use crate::layers;
+use crate::layer_file::{LayerFile, open_all};
 use crate::monitor;
 use crate::phases::Phases;
-use crate::remains;
+use crate::reap::remove_soon;
 use crate::report;
 use crate::request_file::{self, WorkerPaths};
+use crate::runc::Runc;
 use crate::sys::{self, Fork};
 
 /// Launches the container that the request describes.
@@ -43,8 +43,10 @@ pub(crate) fn run(
     let worker = WorkerPaths { root: parent_of(worker_dir)?, directory, artifacts };
     let request = request_file::read(call, request, &worker)?;
     phases.done("request");
-    let layers = layers::open_all(&caller.identity, &account.identity, config, &request.layers)?;
+    let layers = open_all(&caller.identity, &account.identity, config, &request.layers)?;
     let host = Host::open(config)?;
+    // Only a look: where runc is missing, nothing is to have changed.
+    Runc::open(config)?;
     phases.done("open");
     // The record before anything is done: it says whose what follows is.
     let record = LaunchRecord {
@@ -71,7 +73,7 @@ pub(crate) fn run(
     if outcome.is_err() {
         let Launch { host, claim, .. } = launch;
         drop(claim);
-        if let Err(error) = remains::remove_soon(&host, &container, caller.identity.uid) {
+        if let Err(error) = remove_soon(&host, &container, caller.identity.uid) {
             report::note(&error.to_string());
         }
     }
@@ -86,12 +88,11 @@ fn parent_of(worker_dir: &HostPath) -> Result<HostPath> {
 fn start(
     launch: &Launch<'_>,
     record: LaunchRecord,
-    layers: Vec<layers::LayerFile>,
+    layers: Vec<LayerFile>,
     phases: Phases,
 ) -> Result<u8> {
-    let failed = Step::Spawn.failed("monitor");
-    let (answer, word) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-    match sys::fork().map_err(failed)? {
+    let (answer, word) = pipe_with(PipeFlags::CLOEXEC).at(Step::Spawn, "monitor")?;
+    match sys::fork().at(Step::Spawn, "monitor")? {
         Fork::Child => launch::launch(launch, record, layers, phases, &word),
         Fork::Parent(child) => {
             drop(word);
@@ -104,12 +105,7 @@ fn start(
 /// Waits for the child's one byte: its exit code. It has reported a failure itself.
 fn listen(answer: &OwnedFd, container: &ContainerId) -> Result<u8> {
     let mut code = [0_u8];
-    loop {
-        return match (read(answer, &mut code), code) {
-            (Err(Errno::INTR), _) => continue,
-            (Ok(1), [code]) => Ok(code),
-            _ => Err(Step::Spawn
-                .refused(container.as_str(), "its launching process ended before its time")),
-        };
-    }
+    let word = retry_on_intr(|| read(answer, &mut code));
+    let problem = "its launching process ended before its time";
+    must(word == Ok(1), Step::Spawn, container, problem).map(|()| code[0])
 }

@@ -5,18 +5,18 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, SeekFrom};
-use rustix::fs::{memfd_create, openat, seek, statat};
+use rustix::fs::{AtFlags, CWD, MemfdFlags, SeekFrom, memfd_create, seek, statat};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use serde::Deserialize;
 use storm_oci_request::ContainerId;
 
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::process::{HeldProcess, wait_for};
 use crate::sys::{self, Fork};
-use crate::sys_file::read_at_most;
+use crate::sys_file::{open_null, read_at_most, unless_missing};
 use crate::trusted::open_program;
 use crate::worker_files::OutputFiles;
 
@@ -62,13 +62,14 @@ impl Runc {
 
     /// What it says of its version, on one line.
     pub(crate) fn version(&self) -> Result<String> {
-        let failed = Step::Spawn.failed(self.path.as_str());
-        let output = memfd_create("version", MemfdFlags::CLOEXEC).map_err(failed)?;
-        let null = null()?;
+        let output = memfd_create("version", MemfdFlags::CLOEXEC).at(Step::Spawn, &self.path)?;
+        let null = open_null()?;
         let _told = self.execute(&["runc", "--version"], [&null, &output, &null], None)?;
-        seek(&output, SeekFrom::Start(0)).map_err(failed)?;
-        let text = read_at_most(&output, MAX_VERSION_BYTES).map_err(failed)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
+        let told = seek(&output, SeekFrom::Start(0))
+            .and_then(|_| read_at_most(&output, MAX_VERSION_BYTES))
+            .at(Step::Spawn, &self.path)?;
+        let text = String::from_utf8_lossy(&told.unwrap_or_default()).into_owned();
+        Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 
     /// Starts the container of the bundle in `directory` and returns when its first process runs.
@@ -90,44 +91,17 @@ impl Runc {
         let place = directory.path();
         let log = format!("{place}/{LOG}");
         let pid_file = format!("{place}/{PID}");
-        let arguments = [
-            "runc",
-            "--log",
-            &log,
-            "--log-format",
-            "json",
-            "run",
-            "--detach",
-            "--pid-file",
-            &pid_file,
-            "--bundle",
-            place,
-            container.as_str(),
-        ];
-        let null = null()?;
-        let ended = self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))?;
-        let Err(problem) = ended else {
-            return Ok(());
-        };
-        let problem = last_error(directory).unwrap_or(problem);
-        Err(Step::RunContainer.refused(container.as_str(), problem))
-    }
-
-    /// Removes runc's state of a container whose processes are gone. What else `runc delete` would
-    /// do is done by whoever removes the container, or not asked for in its bundle; starting runc
-    /// would take longer than all of it, and fail where a launch was cut off.
-    pub(crate) fn delete(&self, container: &ContainerId) -> Result<()> {
-        let path = format!("{STATE}/{container}");
-        match statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => {}
-            Err(Errno::NOENT) => return Ok(()),
-            Err(source) => return Err(Step::DeleteContainer.failed(&path)(source)),
+        let own = ["--log", &log, "--log-format", "json", "run", "--detach"];
+        let of_run = ["--pid-file", &pid_file, "--bundle", place, container.as_str()];
+        let arguments = [&["runc"], &own[..], &of_run].concat();
+        let null = open_null()?;
+        match self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))? {
+            Ok(()) => Ok(()),
+            Err(problem) => {
+                let problem = last_error(directory).unwrap_or(problem);
+                Err(Step::RunContainer.refused(container, problem))
+            }
         }
-        let states = Directory::trusted(STATE)?;
-        if let Some(state) = states.find(container.as_str())? {
-            state.remove_contents("")?;
-        }
-        states.remove_dir(container.as_str())
     }
 
     /// Runs runc to its end, or ends it, and all that it started, when it takes too long. The inner
@@ -138,38 +112,59 @@ impl Runc {
         streams: [&OwnedFd; 3],
         kept: Option<&OwnedFd>,
     ) -> Result<Result<(), String>> {
-        let failed = Step::Spawn.failed(self.path.as_str());
-        let arguments: Vec<CString> = arguments
-            .iter()
-            .map(|argument| CString::new(*argument).map_err(|_| failed(Errno::INVAL)))
-            .collect::<Result<_, _>>()?;
-        let pid = match sys::fork().map_err(failed)? {
+        let c_strings = arguments.iter().map(|argument| CString::new(*argument));
+        let arguments = c_strings.collect::<Result<Vec<_>, _>>().map_err(|_| Errno::INVAL);
+        let arguments = arguments.at(Step::Spawn, &self.path)?;
+        let pid = match sys::fork().at(Step::Spawn, &self.path)? {
             Fork::Child => {
                 let streams = streams.map(AsFd::as_fd);
                 sys::execute(self.program.as_fd(), &arguments, streams, kept.map(AsFd::as_fd))
             }
             Fork::Parent(pid) => pid,
         };
-        let mut in_time = true;
-        if let Some(held) =
-            HeldProcess::find(pid.as_raw_nonzero().get().unsigned_abs()).map_err(failed)?
-        {
-            in_time = held.wait(self.limit).map_err(failed)?;
-            if !in_time {
-                held.signal_group(libc::SIGKILL).map_err(failed)?;
-            }
-        }
-        let status = wait_for(pid).map_err(failed)?;
+        let ended = self.wait_or_end(pid).and_then(|in_time| Ok((in_time, wait_for(pid)?)));
+        let (in_time, status) = ended.at(Step::Spawn, &self.path)?;
+        must(
+            status.exit_status() != Some(sys::NOT_EXECUTED),
+            Step::Spawn,
+            &self.path,
+            "the kernel cannot execute it",
+        )?;
         Ok(match (status.exit_status(), status.terminating_signal()) {
             _ if !in_time => Err(format!("runc did not end within {:?}", self.limit)),
             (Some(0), _) => Ok(()),
-            (Some(sys::NOT_EXECUTED), _) => {
-                return Err(Step::Spawn.refused(self.path.as_str(), "the kernel cannot execute it"));
-            }
             (Some(code), _) => Err(format!("runc exited with {code}")),
             (None, signal) => Err(format!("runc was ended by signal {}", signal.unwrap_or(0))),
         })
     }
+
+    /// Waits for runc's end; `false` when it took too long and was killed with its group.
+    fn wait_or_end(&self, pid: Pid) -> Result<bool, Errno> {
+        let Some(held) = HeldProcess::find(pid.as_raw_nonzero().get().unsigned_abs())? else {
+            return Ok(true);
+        };
+        let in_time = held.wait(self.limit)?;
+        if !in_time {
+            held.signal_group(libc::SIGKILL)?;
+        }
+        Ok(in_time)
+    }
+}
+
+/// Removes runc's state of a container whose processes are gone. What else `runc delete` would
+/// do is done by whoever removes the container, or not asked for in its bundle; starting runc
+/// would take longer than all of it, and fail where a launch was cut off.
+pub(crate) fn remove_state(container: &ContainerId) -> Result<()> {
+    let path = format!("{STATE}/{container}");
+    let found = unless_missing(statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW));
+    if found.at(Step::DeleteContainer, path)?.is_none() {
+        return Ok(());
+    }
+    let states = Directory::trusted(STATE)?;
+    if let Some(state) = states.find(container.as_str())? {
+        state.remove_contents("")?;
+    }
+    states.remove_dir(container.as_str())
 }
 
 /// The pid that runc wrote.
@@ -178,20 +173,11 @@ pub(crate) fn read_pid(directory: &Directory) -> Result<Option<u32>> {
     Ok(String::from_utf8_lossy(&bytes).trim().parse().ok())
 }
 
-fn null() -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    openat(CWD, "/dev/null", flags, Mode::empty()).map_err(Step::Open.failed("/dev/null"))
-}
-
 fn last_error(directory: &Directory) -> Option<String> {
     let log = directory.read(LOG).ok()??;
     let log = String::from_utf8_lossy(&log);
     let worst = |line: &LogLine| matches!(line.level.as_str(), "error" | "fatal" | "panic");
-    let message = log
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<LogLine>(line).ok())
-        .find(worst)?
-        .msg;
+    let mut lines = log.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
+    let message = lines.find(worst)?.msg;
     Some(message.chars().take(SHOWN).flat_map(char::escape_debug).collect())
 }

@@ -71,8 +71,7 @@ pub(crate) fn first_acts() -> Result<CallerProcess> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(failed("working directory"))?;
     sys::reset_signals_and_timers();
-    sys::ignore_broken_pipes();
-    sys::ignore_terminal();
+    sys::ignore_signals();
     sys::reset_scheduling().map_err(failed("scheduling"))?;
     // Fails only for the leader of a process group; what its terminal sends is ignored as well.
     let _leader = rustix::process::setsid();

@@ -31,7 +31,7 @@ pub(crate) fn stat_self() -> Result<Stat> {
 }
 
 /// Something wrong with the running program, and how to mend it.
-pub(crate) fn fault(problem: impl Into<String>, fix: impl Into<String>) -> LauncherError {
+pub(crate) fn fault(problem: impl std::fmt::Display, fix: impl Into<String>) -> LauncherError {
     Step::OwnFile.refused(EXE, problem).with_hint(fix)
 }
 

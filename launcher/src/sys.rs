@@ -8,12 +8,17 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::io::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::execveat;
+use rustix::fs::Mode;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{
+    Pid, Signal, set_parent_process_death_signal, setpgid, setpriority_process, umask,
+};
 
 /// Ends the process at once, without unwinding or exit handlers.
 pub(crate) fn abort() -> ! {
-    // SAFETY: `_exit` takes no pointer and does not return.
-    unsafe { libc::_exit(ABORTED) }
+    end(ABORTED)
 }
 
 /// The original's code for "could not change ids"; nothing can be reported any more.
@@ -52,29 +57,9 @@ pub(crate) fn tidy_descriptors() -> Result<(), Errno> {
         // all below it are open.
         check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) })?;
     }
-    // SAFETY: nothing of this process owns a descriptor yet: this runs before any file is opened.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST_PRIVATE, u32::MAX, 0) };
-    if closed != 0 {
-        close_one_by_one();
-    }
+    close_all_but(&mut []);
     Ok(())
 }
-
-/// The first descriptor that is no standard stream.
-const FIRST_PRIVATE: u32 = 3;
-
-/// For kernels before 5.9, which have no `close_range`.
-///
-/// Not up to the limit on descriptors: the caller may have lowered it after opening some.
-fn close_one_by_one() {
-    for descriptor in 3..MAX_DESCRIPTORS {
-        // SAFETY: nothing of this process owns a descriptor yet.
-        unsafe { libc::close(descriptor) };
-    }
-}
-
-/// The kernel's own limit, `fs.nr_open`, where nobody raised it.
-const MAX_DESCRIPTORS: i32 = 1 << 20;
 
 /// Takes the environment away from this process.
 ///
@@ -126,15 +111,15 @@ pub(crate) fn reset_signals_and_timers() {
 }
 
 /// Makes this process deaf to what a terminal can send, which asks nobody's permission: a caller
-/// could stop or end root's work half-way with a key.
+/// could stop or end root's work half-way with a key. A write to a closed pipe fails, instead of
+/// ending the process.
 ///
 /// # References
 ///
 /// `signal(7)`, `termios(3)`
-pub(crate) fn ignore_terminal() {
-    for signal in
-        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
-    {
+pub(crate) fn ignore_signals() {
+    use libc::{SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE] {
         // SAFETY: SIG_IGN is no function of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -149,8 +134,7 @@ pub(crate) fn reset_scheduling() -> Result<(), Errno> {
     let normal = libc::sched_param { sched_priority: 0 };
     // SAFETY: a valid parameter; 0 is this process.
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &normal) })?;
-    // SAFETY: no pointers; 0 is this process.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })?;
+    setpriority_process(None, 0)?;
     const THIS_PROCESS: i32 = 1;
     // SAFETY: no pointers; a kernel without I/O classes refuses, and has none to reset.
     unsafe { libc::syscall(libc::SYS_ioprio_set, THIS_PROCESS, 0, 0) };
@@ -177,7 +161,7 @@ pub(crate) enum Fork {
     /// The new process.
     Child,
     /// The old process, with the child's pid.
-    Parent(rustix::process::Pid),
+    Parent(Pid),
 }
 
 /// Forks. Safe in this program, because it has one thread only.
@@ -189,7 +173,7 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
     // SAFETY: one thread only, so the child inherits no lock that nobody will release.
     let pid = unsafe { libc::fork() };
     check(pid)?;
-    Ok(rustix::process::Pid::from_raw(pid).map_or(Fork::Child, Fork::Parent))
+    Ok(Pid::from_raw(pid).map_or(Fork::Child, Fork::Parent))
 }
 
 /// Becomes another program, with default signals and a session keyring of its own; returns only
@@ -202,33 +186,17 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
 pub(crate) fn become_program(
     base: impl AsFd,
     program: &CStr,
-    arguments: &[&CStr],
+    arguments: &[impl AsRef<CStr>],
     environment: &[CString],
 ) -> Errno {
-    let vector = |texts: &mut dyn Iterator<Item = &CStr>| {
-        let end = std::iter::once(std::ptr::null());
-        texts.map(CStr::as_ptr).chain(end).collect::<Vec<_>>()
-    };
-    let arguments = vector(&mut arguments.iter().copied());
-    let environment = vector(&mut environment.iter().map(CString::as_c_str));
     reset_signals_and_timers();
     const JOIN_SESSION_KEYRING: i32 = 1;
     let no_name = std::ptr::null::<libc::c_char>();
     // SAFETY: a null name asks for a new keyring. A kernel that refuses has none to hand on, or
     // lets this process use none.
     unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
-    // SAFETY: a path, and two vectors that end with a null pointer and whose strings outlive the
-    // call; the descriptor is borrowed for all of it.
-    let result = unsafe {
-        libc::execveat(
-            base.as_fd().as_raw_fd(),
-            program.as_ptr(),
-            arguments.as_ptr().cast(),
-            environment.as_ptr().cast(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    check(result).err().unwrap_or(Errno::NOEXEC)
+    let Err(refused) = execveat(base, program, arguments, environment, AtFlags::AT_EMPTY_PATH);
+    errno(&refused.into())
 }
 
 /// What a child of [`execute`] exits with when the kernel refused its program.
@@ -237,59 +205,41 @@ pub(crate) const NOT_EXECUTED: i32 = 127;
 /// The descriptor that [`execute`] passes on besides the standard streams.
 const PASSED_ON: RawFd = 3;
 
-/// Becomes another program in a child just forked: these standard streams, `kept` as descriptor
-/// 3 and no other that is not marked close-on-exec, an empty environment, default signals, the
+/// Above every number that [`execute`] gives out.
+const FIRST_FREE: RawFd = 10;
+
+/// Becomes another program in a child just forked, as [`become_program`]: these standard streams,
+/// `kept` as descriptor 3 and no other that is not marked close-on-exec, an empty environment, the
 /// usual umask, a process group of its own, and killed when the parent dies.
 ///
 /// # References
 ///
-/// `execveat(2)`, `PR_SET_PDEATHSIG(2const)`
+/// `PR_SET_PDEATHSIG(2const)`
 pub(crate) fn execute(
     program: BorrowedFd<'_>,
     arguments: &[CString],
     streams: [BorrowedFd<'_>; 3],
     kept: Option<BorrowedFd<'_>>,
 ) -> ! {
-    let mut vector: Vec<*const libc::c_char> =
-        arguments.iter().map(|argument| argument.as_ptr()).collect();
-    vector.push(std::ptr::null());
-    let environment = [std::ptr::null::<libc::c_char>()];
-    reset_signals_and_timers();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let signal = Some(rustix::process::Signal::KILL);
-    // Copies out of the way of the numbers that are given out below.
-    let (Ok(program), Ok(kept)) = (
-        rustix::io::fcntl_dupfd_cloexec(program, FIRST_FREE),
-        kept.map(|kept| rustix::io::fcntl_dupfd_cloexec(kept, FIRST_FREE)).transpose(),
-    ) else {
-        end(NOT_EXECUTED)
-    };
-    let kept = kept.as_ref().map(|kept| (kept.as_raw_fd(), PASSED_ON));
-    let streams = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
-    let ready = rustix::process::set_parent_process_death_signal(signal).is_ok()
-        && rustix::process::setpgid(None, None).is_ok()
-        && streams.chain(kept).all(|(old, new)| {
+    let prepare = || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        setpgid(None, None)?;
+        umask(Mode::from_raw_mode(0o022));
+        // Copies out of the way of the numbers that are given out below.
+        let program = fcntl_dupfd_cloexec(program, FIRST_FREE)?;
+        let kept = kept.map(|kept| fcntl_dupfd_cloexec(kept, FIRST_FREE)).transpose()?;
+        let streams = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
+        for (old, new) in streams.chain(kept.iter().map(|kept| (kept.as_raw_fd(), PASSED_ON))) {
             // SAFETY: no pointers; this process never uses the owner of `new` again.
-            unsafe { libc::dup2(old, new) >= 0 }
-        });
-    if ready {
-        // SAFETY: a constant empty path, and two vectors that end with a null pointer and whose
-        // strings outlive the call.
-        unsafe {
-            libc::execveat(
-                program.as_raw_fd(),
-                c"".as_ptr(),
-                vector.as_ptr().cast(),
-                environment.as_ptr().cast(),
-                libc::AT_EMPTY_PATH,
-            )
-        };
+            check(unsafe { libc::dup2(old, new) })?;
+        }
+        Ok::<_, Errno>(program)
+    };
+    if let Ok(program) = prepare() {
+        become_program(&program, c"", arguments, &[]);
     }
     end(NOT_EXECUTED)
 }
-
-/// Above every number that [`execute`] gives out.
-const FIRST_FREE: RawFd = 10;
 
 /// Ends the process at once with this status, without unwinding or exit handlers: what a forked
 /// child must do.
@@ -309,20 +259,30 @@ pub(crate) fn close_all_but(keep: &mut [RawFd]) {
     keep.sort_unstable();
     let mut first = FIRST_PRIVATE;
     for kept in keep {
-        let Ok(kept) = u32::try_from(*kept) else {
-            continue;
-        };
-        if first < kept {
+        if first < *kept {
             close_from_to(first, kept.saturating_sub(1));
         }
         first = kept.saturating_add(1);
     }
-    close_from_to(first, u32::MAX);
+    close_from_to(first, RawFd::MAX);
 }
 
-fn close_from_to(first: u32, last: u32) {
+/// The first descriptor that is no standard stream.
+const FIRST_PRIVATE: RawFd = 3;
+
+/// The kernel's own limit, `fs.nr_open`, where nobody raised it.
+const MAX_DESCRIPTORS: RawFd = 1 << 20;
+
+fn close_from_to(first: RawFd, last: RawFd) {
     // SAFETY: no pointers; the caller never uses the owners of these again.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+        // Before Linux 5.9. Not up to the limit on descriptors: the caller may have lowered it
+        // after opening some.
+        for descriptor in first..=last.min(MAX_DESCRIPTORS) {
+            // SAFETY: as above.
+            unsafe { libc::close(descriptor) };
+        }
+    }
 }
 
 /// Gives the pages of the program's own file back, which the kernel brings in again where they are
@@ -343,16 +303,6 @@ pub(crate) fn forget_program() {
     unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
 }
 
-/// Lets a write to a closed pipe fail instead of ending the process half-way through its work.
-///
-/// # References
-///
-/// `signal(2)`
-pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is no function of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-}
-
 /// The arguments of this process, the program's name included, exactly as given.
 ///
 /// `std::env::args_os` hides an empty vector on no system we run on, but nothing promises that.
@@ -360,10 +310,14 @@ pub(crate) fn arguments() -> Vec<Vec<u8>> {
     std::env::args_os().map(OsString::into_vec).collect()
 }
 
-fn check(result: i32) -> Result<(), Errno> {
-    if result >= 0 {
+/// What the C library tells of a system call: its result, or the error where that is negative.
+pub(crate) fn check(result: impl Into<i64>) -> Result<(), Errno> {
+    if result.into() >= 0 {
         return Ok(());
     }
-    let raw = std::io::Error::last_os_error().raw_os_error();
-    Err(raw.map_or(Errno::INVAL, Errno::from_raw_os_error))
+    Err(errno(&std::io::Error::last_os_error()))
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }

@@ -1,7 +1,44 @@
-//! Reading and writing whole small files through descriptors that were checked before.
+//! Files by descriptors: opened, and small ones read and written as a whole.
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, retry_on_intr, write};
+use rustix::path::Arg;
+
+use crate::error::{self, At, Step};
+
+/// Opens what is there, to be closed when this process becomes another program.
+pub(crate) fn open(at: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd, Errno> {
+    openat(at, path, flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens the file that takes everything and gives nothing.
+pub(crate) fn open_null() -> error::Result<OwnedFd> {
+    open(CWD, "/dev/null", OFlags::RDWR).at(Step::Open, "/dev/null")
+}
+
+/// `None` where there is no file of that name.
+pub(crate) fn unless_missing<T>(outcome: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(source) => Err(source),
+    }
+}
+
+/// Where the kernel tells this process's mounts.
+pub(crate) const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// The mounts of this process's namespace, a line each.
+///
+/// # References
+///
+/// `proc_pid_mountinfo(5)`
+pub(crate) fn mount_table() -> Result<String, Errno> {
+    let table = read_at_most(open(CWD, MOUNTINFO, OFlags::RDONLY)?, usize::MAX)?;
+    // A mount point that is no UTF-8 is none of ours.
+    Ok(String::from_utf8_lossy(&table.unwrap_or_default()).into_owned())
+}
 
 /// Reads to the end of `file`; `None` when there are more than `limit` bytes.
 pub(crate) fn read_at_most(file: impl AsFd, limit: usize) -> Result<Option<Vec<u8>>, Errno> {

@@ -4,10 +4,12 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 use crate::switches::without;
+use crate::sys::check;
+use crate::sys_file::open;
 
 /// How often a device that the kernel called free may turn out to be taken.
 const ATTEMPTS: u32 = 1000;
@@ -20,13 +22,11 @@ const ATTEMPTS: u32 = 1000;
 ///
 /// `loop(4)`
 pub(crate) fn attach_loop(backing: impl AsFd) -> Result<(OwnedFd, String), Errno> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let control = openat(CWD, "/dev/loop-control", flags, Mode::empty())?;
+    let control = open(CWD, "/dev/loop-control", OFlags::RDWR)?;
     let mut last = Errno::BUSY;
     for _ in 0..ATTEMPTS {
         let path = format!("/dev/loop{}", ask(&control, LOOP_CTL_GET_FREE, 0)?);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let device = openat(CWD, &path, flags, Mode::empty());
+        let device = open(CWD, &path, OFlags::RDONLY | OFlags::NOFOLLOW);
         match device.and_then(|device| configure(&device, &backing).map(|()| (device, path))) {
             // Somebody took it meanwhile, or its node is not there yet.
             Err(source @ (Errno::BUSY | Errno::NXIO | Errno::NOENT)) => last = source,
@@ -76,7 +76,8 @@ const INFO_FLAGS: usize = 13;
 /// Makes a request whose argument is a number.
 fn ask(device: &OwnedFd, request: libc::Ioctl, argument: i32) -> Result<i32, Errno> {
     // SAFETY: no pointers: each request that is passed here takes a number or nothing.
-    answer(unsafe { libc::ioctl(device.as_raw_fd(), request, argument) })
+    let answer = unsafe { libc::ioctl(device.as_raw_fd(), request, argument) };
+    check(answer).map(|()| answer)
 }
 
 /// Makes a request whose argument is a structure of up to [`CONFIG_WORDS`] words.
@@ -87,13 +88,5 @@ fn tell(
 ) -> Result<(), Errno> {
     // SAFETY: the two requests that are passed here read a structure that is no larger than this
     // one, and write nothing.
-    answer(unsafe { libc::ioctl(device.as_raw_fd(), request, argument.as_ptr()) }).map(drop)
-}
-
-fn answer(result: i32) -> Result<i32, Errno> {
-    if result >= 0 {
-        return Ok(result);
-    }
-    let raw = std::io::Error::last_os_error().raw_os_error();
-    Err(raw.map_or(Errno::INVAL, Errno::from_raw_os_error))
+    check(unsafe { libc::ioctl(device.as_raw_fd(), request, argument.as_ptr()) })
 }

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
+use crate::sys::check;
+
 /// Gives this process a mount namespace of its own, a copy of the present one.
 ///
 /// # References
@@ -15,7 +17,7 @@ use rustix::io::Errno;
 /// `unshare(2)`
 pub(crate) fn unshare_mounts() -> Result<(), Errno> {
     // SAFETY: no pointers; with one thread only, nobody else's view changes.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })
 }
 
 /// Whether this kernel has `mount_setattr`: without a structure it says what is wrong instead.
@@ -51,7 +53,7 @@ pub(crate) fn mount_id(file: impl AsFd) -> Option<i32> {
         )
     };
     // The handle does not fit, which is said after the id was written.
-    (check(result.into()) == Err(Errno::OVERFLOW)).then_some(id)
+    (check(result) == Err(Errno::OVERFLOW)).then_some(id)
 }
 
 /// Makes a mount, and with `recursive` all below it, private, `nosuid` and `nodev`, and with
@@ -88,12 +90,4 @@ pub(crate) fn restrict_mount(
             size_of::<libc::mount_attr>(),
         )
     })
-}
-
-fn check(result: i64) -> Result<(), Errno> {
-    if result >= 0 {
-        return Ok(());
-    }
-    let raw = std::io::Error::last_os_error().raw_os_error();
-    Err(raw.map_or(Errno::INVAL, Errno::from_raw_os_error))
 }

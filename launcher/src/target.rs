@@ -5,10 +5,10 @@
 //! container is this caller's and this user's.
 
 use rustix::io::Errno;
-use storm_oci_request::LaunchRecord;
+use storm_oci_request::{ContainerId, LaunchRecord};
 
 use crate::Call;
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::process::HeldProcess;
 use crate::run_root::RunRoot;
 use crate::switches::without;
@@ -29,42 +29,34 @@ pub(crate) struct Target {
 /// `step`, for the first process of a container of another caller or user;
 /// [`Step::FindProcess`] for one that has ended.
 pub(crate) fn find(call: &Call, pid: u32, step: Step) -> Result<Option<Target>> {
-    let failed = Step::FindProcess.failed(pid);
-    let Some(held) = HeldProcess::find(pid).map_err(failed)? else {
+    let Call { caller, config, account } = call;
+    let Some(held) = HeldProcess::find(pid).at(Step::FindProcess, pid)? else {
         return Ok(None);
     };
-    let record = RunRoot::open(&call.config)?.record_of_init(pid)?;
-    let now = held.record().map_err(failed)?;
+    let run_root = RunRoot::open(config)?;
+    let now = held.record().at(Step::FindProcess, pid)?;
     // With another start time the container has ended, and the number is another's now.
-    let record = record.filter(|record| record.init == now || without("record-start-time"));
+    let is_it = |record: &LaunchRecord| {
+        record.init.is_some_and(|init| init.pid == pid)
+            && (record.init == now || without("record-start-time"))
+    };
+    // A record can vanish meanwhile; one of a later version is not ours to act on.
+    let read = |container: &ContainerId| run_root.read_record(container).ok().flatten();
+    let record = run_root.containers()?.iter().filter_map(read).find(is_it);
     if let Some(record) = &record {
-        let problem = objection(call, record, &held).map_err(failed)?;
-        if let Some(problem) = problem {
-            let object = format!("{pid} of container {}", record.container_id);
-            return Err(step.refused(object, problem));
-        }
-        if !held.is_running().map_err(failed)? {
-            return Err(failed(Errno::SRCH));
-        }
+        let object = format!("{pid} of container {}", record.container_id);
+        let (asks, owner) = (caller.identity.uid, record.caller.uid);
+        let own = asks == 0 || asks == owner || without("record-caller");
+        let problem = format_args!("it belongs to the supervisor of uid {owner}");
+        must(own, step, &object, problem)?;
+        let users = account.identity.uid == record.uid || without("record-user");
+        must(users, step, &object, format_args!("it runs as `{}`", record.user))?;
+        // One that has ended has left its cgroups.
+        let ended = !held.is_running().at(Step::FindProcess, pid)?;
+        let inside = ended || held.is_in(&record.cgroup).at(Step::FindProcess, pid)?;
+        let problem = "it is not in the container's cgroup";
+        must(inside || without("record-cgroup"), step, &object, problem)?;
+        must(!ended, Step::FindProcess, pid, Errno::SRCH)?;
     }
     Ok(Some(Target { held, record }))
-}
-
-fn objection(
-    call: &Call,
-    record: &LaunchRecord,
-    held: &HeldProcess,
-) -> Result<Option<String>, Errno> {
-    let (caller, owner) = (call.caller.identity.uid, record.caller.uid);
-    if caller != 0 && caller != owner && !without("record-caller") {
-        return Ok(Some(format!("it belongs to the supervisor of uid {owner}")));
-    }
-    if call.account.identity.uid != record.uid && !without("record-user") {
-        return Ok(Some(format!("it runs as `{}`", record.user)));
-    }
-    // One that has ended has left its cgroups.
-    if held.is_running()? && !held.is_in(&record.cgroup)? && !without("record-cgroup") {
-        return Ok(Some("it is not in the container's cgroup".to_owned()));
-    }
-    Ok(None)
 }

@@ -37,7 +37,7 @@ impl CgroupMount {
     pub fn parse(line: &str) -> Option<Self> {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(3);
-        let (root, mount_point) = (unescape(mount.next()?), unescape(mount.next()?));
+        let (root, mount_point) = (unescape_mount(mount.next()?), unescape_mount(mount.next()?));
         let mut file_system = file_system.split(' ');
         let version = match file_system.next()? {
             "cgroup" => CgroupVersion::V1,
@@ -66,8 +66,9 @@ impl CgroupMount {
     }
 }
 
-/// Undoes the kernel's octal escapes of blank, tab, newline and backslash.
-fn unescape(text: &str) -> String {
+/// Undoes the kernel's octal escapes of blank, tab, newline and backslash in a table of mounts.
+#[must_use]
+pub fn unescape_mount(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))

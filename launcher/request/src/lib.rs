@@ -19,7 +19,7 @@ mod runtime_spec;
 mod seccomp;
 mod superblock;
 
-pub use cgroup_mounts::{CgroupMount, CgroupVersion};
+pub use cgroup_mounts::{CgroupMount, CgroupVersion, unescape_mount};
 pub use command_line::{CommandLineError, Invocation, parse_command_line, parse_number};
 pub use config_file::{Config, ConfigMistake};
 pub use document::{Bounded, DocumentError, MAX_REQUEST_BYTES};

@@ -1,29 +1,103 @@
-//! What is left of a container: whether anybody still looks after it, and its removal.
+//! A container's id on this host: claimed before a launch has any other effect, taken hold of,
+//! judged, and everything of it removed.
+//!
+//! The order of a claim makes every crash harmless. Between its directory and its record nothing
+//! else happens, and others are kept out; so a directory without a record is empty and anybody's
+//! to remove. Everything else that a launch leaves anywhere is there only while the record is.
 //!
 //! A container without a record is Storm's own launcher's, from before an upgrade, or one whose
 //! launch or removal was cut off while nothing else of it was there. Whose it was nobody knows; as
 //! with that launcher, whoever may call may remove it once it has ended.
 
-use std::time::Duration;
-
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
-use storm_oci_request::{ContainerId, LaunchRecord, LaunchState};
+use storm_oci_request::{CgroupPath, ContainerId, LaunchRecord, LaunchState};
 
-use crate::error::{Result, Step};
-use crate::host::Host;
-use crate::layers;
+use crate::cgroup::Hierarchies;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{At, Result, Step, must};
 use crate::process::HeldProcess;
-use crate::run_root::{LOCK, lock_file, try_lock};
+use crate::run_root::{LOCK, RunRoot, lock_file, try_lock};
 use crate::switches::without;
+use crate::{layers, report, runc};
 
-/// Where Storm's own launcher mounts a container's root file system, in the host's namespace.
+/// The directories that a launch needs in its container's directory. Storm's own launcher mounts
+/// on the first in the host's namespace.
+const DIRECTORIES: [&str; 5] = [ROOTFS, "upper", "work", "binds", "stage"];
 const ROOTFS: &str = "rootfs";
 
-/// How often a lock that somebody else is about to give up is tried, and the time between.
-pub(crate) const ATTEMPTS: u32 = 100;
-pub(crate) const PAUSE: Duration = Duration::from_millis(2);
+/// The places on this host where a container leaves traces, opened and checked.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Directories, locks and records.
+    pub(crate) run_root: RunRoot,
+    /// Where the container's cgroup is.
+    pub(crate) hierarchies: Hierarchies,
+    cgroup_parent: CgroupPath,
+}
+
+impl Host {
+    /// Opens all of them.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        Ok(Self {
+            run_root: RunRoot::open(config)?,
+            hierarchies: Hierarchies::find()?,
+            cgroup_parent: config.cgroup_parent.clone(),
+        })
+    }
+
+    /// The one cgroup of a container.
+    pub(crate) fn cgroup_of(&self, container: &ContainerId) -> CgroupPath {
+        CgroupPath::of(&self.cgroup_parent, container)
+    }
+}
+
+/// A claimed container.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Its lock, held.
+    pub(crate) lock: OwnedFd,
+    /// Its exit record, empty.
+    pub(crate) exit_record: OwnedFd,
+}
+
+/// Claims the container of `record`, and writes the record.
+///
+/// What an interrupted launch of the same container left is removed first.
+///
+/// # Errors
+///
+/// [`Step::Launch`] when it is there and no leftover of the same caller's.
+pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim> {
+    let container = &record.container_id;
+    match remove_orphan(host, container, record.caller.uid) {
+        // Below, its directory says that it exists.
+        Err(error) if error.step == Step::Foreign => {}
+        outcome => drop(outcome?),
+    }
+    let others = host.run_root.serialize()?;
+    let free = host.run_root.root.find(container.as_str())?.is_none();
+    must(free, Step::Launch, container, "its directory exists and is no leftover")?;
+    if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
+        must(without("cgroup-must-not-exist"), Step::Cgroup, place, "it exists already")?;
+    }
+    let claimed = fill(host, record, &host.run_root.root.make(container.as_str())?);
+    drop(others);
+    if claimed.is_err() {
+        undo(host, container);
+    }
+    claimed
+}
+
+fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim> {
+    let lock = lock_file(directory)?;
+    must(try_lock(&lock)?, Step::Launch, &record.container_id, "its directory is locked")?;
+    host.run_root.write_record(record)?;
+    DIRECTORIES.iter().try_for_each(|name| directory.make(name).map(drop))?;
+    Ok(Claim { exit_record: host.run_root.create_exit_record(&record.container_id)?, lock })
+}
 
 /// What an attempt to take hold of a container found.
 #[derive(Debug)]
@@ -54,7 +128,7 @@ pub(crate) fn take(host: &Host, container: &ContainerId, caller: u32) -> Result<
     // A claim makes directory, lock and record while others are kept out.
     let _others = host.run_root.serialize()?;
     let mut record = own_record(host, container, caller)?;
-    let directory = host.run_root.root().find(container.as_str())?;
+    let directory = host.run_root.root.find(container.as_str())?;
     if directory.is_none() && record.is_none() {
         return Ok(Hold::Nothing);
     }
@@ -83,10 +157,8 @@ pub(crate) fn own_record(
 ) -> Result<Option<LaunchRecord>> {
     let record = host.run_root.read_record(container)?;
     let owner = record.as_ref().map_or(caller, |record| record.caller.uid);
-    if caller != 0 && caller != owner && !without("record-owner") {
-        let problem = format!("it belongs to uid {owner}");
-        return Err(Step::Foreign.refused(container.as_str(), problem));
-    }
+    let own = caller == 0 || caller == owner || without("record-owner");
+    must(own, Step::Foreign, container, format_args!("it belongs to uid {owner}"))?;
     Ok(record)
 }
 
@@ -97,7 +169,7 @@ pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool> {
         Some(held) => Ok(held.is_running()? && held.is_in(&record.cgroup)?),
         None => Ok(false),
     };
-    runs().map_err(|source: Errno| Step::FindProcess.failed(record.container_id.as_str())(source))
+    runs().at(Step::FindProcess, &record.container_id)
 }
 
 impl Remains {
@@ -114,7 +186,7 @@ impl Remains {
     /// A launch that was interrupted is one by its free lock alone: nobody knows what of it runs.
     /// A container that was started is one only when its first process and all others are gone:
     /// its monitor may have been killed.
-    pub(crate) fn is_orphan(&self, host: &Host) -> Result<bool> {
+    fn is_orphan(&self, host: &Host) -> Result<bool> {
         let launching =
             self.record.as_ref().is_some_and(|record| record.state == LaunchState::Launching);
         Ok(launching
@@ -128,17 +200,23 @@ impl Remains {
     }
 }
 
-/// Removes what a launch left whose process ended before its time. What that had started may work
-/// for a moment longer, and has the lock as long; what takes longer is left to the sweep.
-pub(crate) fn remove_soon(host: &Host, container: &ContainerId, caller: u32) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        match take(host, container, caller)? {
-            Hold::Taken(remains) if remains.is_orphan(host)? => return remains.remove(host),
-            Hold::Taken(_) | Hold::Nothing => break,
-            Hold::Busy => std::thread::sleep(PAUSE),
-        }
+/// Removes a container that is an orphan; `false` when it is none, or somebody has its lock.
+///
+/// # Errors
+///
+/// As [`own_record`].
+pub(crate) fn remove_orphan(host: &Host, container: &ContainerId, caller: u32) -> Result<bool> {
+    match take(host, container, caller)? {
+        Hold::Taken(remains) if remains.is_orphan(host)? => remains.remove(host).map(|()| true),
+        _ => Ok(false),
     }
-    Ok(())
+}
+
+/// Removes what a failed launch made. What cannot be removed is named, and left to the sweep.
+pub(crate) fn undo(host: &Host, container: &ContainerId) {
+    if let Err(error) = remove(host, container) {
+        report::note(&error.to_string());
+    }
 }
 
 /// Removes everything of a container whose lock is ours: processes, runc's state, cgroups,
@@ -147,22 +225,22 @@ pub(crate) fn remove_soon(host: &Host, container: &ContainerId, caller: u32) -> 
 /// Each step does nothing where there is nothing, so an interrupted removal is simply done again.
 /// The records go last but the empty directory: while anything else is there, they say whose it
 /// is.
-pub(crate) fn remove(host: &Host, container: &ContainerId) -> Result<()> {
+fn remove(host: &Host, container: &ContainerId) -> Result<()> {
+    let RunRoot { root, layers, .. } = &host.run_root;
     for layer in host.run_root.read_record(container)?.iter().flat_map(|record| &record.layers) {
-        layers::touch(&host.run_root.layers, layer)?;
+        layers::touch(layers, layer)?;
     }
     let cgroup = host.cgroup_of(container);
     host.hierarchies.kill(&cgroup)?;
-    host.runc.delete(container)?;
+    runc::remove_state(container)?;
     host.hierarchies.remove(&cgroup)?;
-    let root = host.run_root.root();
     let directory = root.find(container.as_str())?;
     if let Some(directory) = &directory {
         let rootfs = directory.path_of(ROOTFS);
         match unmount(&rootfs, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
             // Nothing of ours is mounted in the host's namespace.
-            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(source) => return Err(Step::Unmount.failed(&rootfs)(source)),
+            Err(Errno::INVAL | Errno::NOENT) => {}
+            outcome => outcome.at(Step::Unmount, rootfs)?,
         }
         directory.remove_contents(LOCK)?;
     }
