@@ -6,8 +6,8 @@
 //! | `mount-api` | 5.2 | `mount(2)` on `/proc/self/fd/<number>` |
 //! | `mount-setattr` | 5.12 | a remount of each mount below |
 //!
-//! `pidfd` is in [`crate::process`], the loop driver's is in [`crate::sys_loop`], EROFS's in [`crate::layer_file`],
-//! `close_range` is in [`crate::sys`].
+//! `pidfd` is in [`crate::process`], the loop driver's in [`crate::sys_loop`], EROFS's in
+//! [`crate::layer_file`], `close_range` in [`crate::sys`].
 
 use std::collections::BTreeMap;
 
