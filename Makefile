@@ -35,7 +35,7 @@ REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e
 
-.PHONY: help build library launcher jar install demo check fmt fuzz test bench clean $(filter test-%,$(TIERS))
+.PHONY: help build library launcher jar install demo check fmt fuzz test bench clean test-faults $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -133,6 +133,12 @@ test-vm: ## root: the launcher's tests on Debian's kernels 6.1 and 6.12, with cg
 test-store: ## HDFS with and without Kerberos, S3, HTTP: real servers, and their faults
 	cargo build --workspace --examples
 	cargo test --workspace --test daemons $(REMOTE_TESTS:%=--test %)
+
+test-faults: ## test-store and a JVM, with 200 fetches killed in each; an hour
+	cargo build --workspace --lib --examples
+	env STORM_OCI_KILLS=200 cargo test --workspace --test daemons $(REMOTE_TESTS:%=--test %) -- --nocapture
+	gradle --no-daemon --console=plain test -PjvmTests=KilledFetch -PjvmKills=200 \
+	  -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
 
 # The tests make the library panic hundreds of times; the traces would bury the rest.
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni

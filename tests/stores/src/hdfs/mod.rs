@@ -13,6 +13,7 @@ use crate::cache;
 use crate::daemon::Daemon;
 use crate::error::TestbedError;
 use crate::kdc::Kdc;
+use crate::local_http;
 use crate::proxy::{Proxy, Throttle};
 use crate::scratch::Scratch;
 use nodes::{DataNode, NameNode, Plan};
@@ -144,6 +145,11 @@ impl Hdfs {
         }
         for node in &mut self.namenodes {
             node.wait_for_answer()?;
+        }
+        // A namenode takes one that was killed a moment ago for live.
+        for node in &mut self.datanodes {
+            let port = node.address.port();
+            node.daemon.wait(|| local_http::accepts(port))?;
         }
         if self.plan.spec.ha && !self.namenodes.iter().any(NameNode::is_active) {
             self.activate(0)?;

@@ -42,8 +42,8 @@ final class ChildJvm {
         return this;
     }
 
-    /** Runs a main class that must end by itself, and answers what it printed. */
-    String run(Class<?> main, String... arguments) throws IOException, InterruptedException {
+    /** A process that runs a main class; its errors go where its output goes. */
+    ProcessBuilder prepare(Class<?> main, String... arguments) {
         List<String> command = new ArrayList<>();
         command.add(Paths.get(System.getProperty("java.home"), "bin", "java").toString());
         command.add("-Xcheck:jni");
@@ -54,11 +54,13 @@ final class ChildJvm {
             stormHome + "/extlib-daemon/*", testClasses().toString()));
         command.add(main.getName());
         command.addAll(List.of(arguments));
+        return new ProcessBuilder(command).redirectErrorStream(true);
+    }
+
+    /** Runs a main class that must end by itself, and answers what it printed. */
+    String run(Class<?> main, String... arguments) throws IOException, InterruptedException {
         Path output = Files.createTempFile(stormHome, "output", ".txt");
-        Process process = new ProcessBuilder(command)
-            .redirectErrorStream(true)
-            .redirectOutput(output.toFile())
-            .start();
+        Process process = prepare(main, arguments).redirectOutput(output.toFile()).start();
         boolean ended = process.waitFor(LIMIT_SECONDS, TimeUnit.SECONDS);
         process.destroyForcibly();
         String text = Files.readString(output, StandardCharsets.UTF_8);
