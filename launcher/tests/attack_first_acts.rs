@@ -8,31 +8,75 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::container::{Image, Worker, eventually};
+use support::kill_points::{self, Act, Shot};
 use support::outcome::run;
 use support::tree::listing;
 use support::{Host, SUPERVISOR, USER, before_exec};
 
-/// A tree that keeps a verb busy long enough to look at it.
-fn wide(host: &Host) -> PathBuf {
-    let top = host.storm().join("workers/wide");
-    host.directory(&top, Some(USER), 0o755);
-    for number in 0..30_000 {
-        let file = top.join(number.to_string());
-        fs::write(&file, "").unwrap();
-        chown(&file, Some(USER.uid), Some(USER.gid)).unwrap();
+/// A host on which every launch waits for the lock of the layers, which this has: the first acts
+/// are over, and nothing more happens until [`Busy::finish`].
+struct Busy {
+    worker: Worker,
+    lock: fs::File,
+    // Dropped last.
+    host: Host,
+}
+
+impl Busy {
+    fn new() -> Self {
+        let host = Host::new();
+        let image = Image::busybox(&host);
+        // Makes the lock.
+        let first = Worker::new(&host, &image, "exit 0");
+        first.launch(&host).expect_success();
+        first.exit_record(&host);
+        first.reap(&host, 100).expect_success();
+        let worker = Worker::new(&host, &image, "exit 0");
+        let lock = fs::File::open(host.run_root().join("layers/lock")).unwrap();
+        lock.lock().unwrap();
+        Self { worker, lock, host }
     }
-    top
+
+    /// The launch, to be started by [`Busy::start`].
+    fn command(&self) -> Command {
+        self.host.command(&self.worker.launch_arguments())
+    }
+
+    /// Starts it, and waits until it waits.
+    fn start(&self, mut command: Command) -> Launched {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let launched = Launched(command.spawn().expect("start the launcher"));
+        let identity = self.lock.metadata().unwrap().ino();
+        // A waiting lock has an arrow: `1: -> FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`.
+        let waits = format!(":{identity} 0 EOF");
+        eventually("the launch waits for the lock", || {
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            locks.lines().any(|line| line.contains("->") && line.ends_with(&waits))
+        });
+        launched
+    }
+
+    /// Lets it go on and to its end, and the container too.
+    fn finish(self, mut launched: Launched) {
+        drop(self.lock);
+        let ended = launched.0.wait().expect("wait for it");
+        assert_eq!(ended.code(), Some(0), "{ended}");
+        assert_eq!(self.worker.exit_record(&self.host)["exitCode"], 0);
+        self.worker.reap(&self.host, 100).expect_success();
+    }
 }
 
 /// A field of `/proc/<pid>/status`.
@@ -49,23 +93,6 @@ fn status(pid: u32, field: &str) -> String {
 struct Launched(Child);
 
 impl Launched {
-    /// Starts the launcher, and stops it as root when `ready` holds, to look at it.
-    fn stopped(mut command: Command, ready: impl Fn(u32) -> bool) -> Self {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let stopped = Self(command.spawn().expect("start the launcher"));
-        let pid = stopped.0.id();
-        let start = Instant::now();
-        while !ready(pid) {
-            assert!(start.elapsed() < Duration::from_secs(20), "never ready");
-        }
-        stopped.signal(Signal::SIGSTOP);
-        while !status(pid, "State").starts_with('T') {
-            std::thread::yield_now();
-        }
-        assert!(ready(pid), "it went on before it was stopped");
-        stopped
-    }
-
     fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -73,12 +100,6 @@ impl Launched {
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("signal the test's own child");
-    }
-
-    /// Lets it go on and returns its exit code.
-    fn finish(mut self) -> Option<i32> {
-        self.signal(Signal::SIGCONT);
-        self.0.wait().expect("wait for it").code()
     }
 }
 
@@ -89,11 +110,6 @@ impl Drop for Launched {
             let _ended = self.0.wait();
         }
     }
-}
-
-/// Root in all ids and with the tree open: the first acts are over.
-fn works_as_root(pid: u32) -> bool {
-    status(pid, "Uid") == "0 0 0 0" && open_files(pid).iter().any(|path| path.contains("wide"))
 }
 
 fn open_files(pid: u32) -> Vec<String> {
@@ -110,13 +126,12 @@ fn artifacts_dir(host: &Host, top: &Path) -> Command {
 
 #[test]
 fn nothing_of_the_caller_is_left_while_root_works() {
-    let host = Host::new();
-    let top = wide(&host);
+    let busy = Busy::new();
     let secret = Path::new("/mnt/home/leaked");
     fs::write(secret, "").unwrap();
     let leaked = fs::File::open(secret).unwrap();
-    let mut command = artifacts_dir(&host, &top);
-    command.current_dir(host.storm()).env("LEAKED", "yes");
+    let mut command = busy.command();
+    command.current_dir(busy.host.storm()).env("LEAKED", "yes");
     for descriptor in [3, 9, 400] {
         before_exec::leak(&mut command, leaked.as_raw_fd(), descriptor);
     }
@@ -131,7 +146,7 @@ fn nothing_of_the_caller_is_left_while_root_works() {
         before_exec::soft_limit(&mut command, resource, value);
     }
     before_exec::deaf(&mut command);
-    let launcher = Launched::stopped(command, works_as_root);
+    let launcher = busy.start(command);
     let pid = launcher.pid();
     for field in ["Uid", "Gid"] {
         assert_eq!(status(pid, field), "0 0 0 0", "{field}");
@@ -164,14 +179,13 @@ fn nothing_of_the_caller_is_left_while_root_works() {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let session = stat.rsplit(')').next().unwrap().split_whitespace().nth(3);
     assert_eq!(session, Some(pid.to_string().as_str()), "a session of its own");
-    assert_eq!(launcher.finish(), Some(0));
+    busy.finish(launcher);
 }
 
 #[test]
 fn the_caller_can_neither_stop_nor_end_it_half_way() {
-    let host = Host::new();
-    let top = wide(&host);
-    let launcher = Launched::stopped(artifacts_dir(&host, &top), works_as_root);
+    let busy = Busy::new();
+    let launcher = busy.start(busy.command());
     let pid = launcher.pid().to_string();
     for signal in ["KILL", "STOP", "TERM", "HUP", "CONT"] {
         let mut attack = Command::new("/bin/bash");
@@ -183,41 +197,39 @@ fn the_caller_can_neither_stop_nor_end_it_half_way() {
         assert_eq!(outcome.code, Some(1), "{signal}: {outcome:?}");
         assert!(outcome.stderr.contains("not permitted"), "{outcome:?}");
     }
-    assert_eq!(launcher.finish(), Some(0));
+    busy.finish(launcher);
 }
 
 /// A caller could otherwise keep root waiting, with a lock held, for as long as the machine is
 /// busy.
 #[test]
 fn the_callers_priority_does_not_slow_root_down() {
-    let host = Host::new();
-    let top = wide(&host);
+    let busy = Busy::new();
     let mut command = Command::new("/usr/bin/chrt");
     command
         .args(["--idle", "0", "/usr/bin/nice", "-n", "7"])
-        .arg(host.program())
-        .args([USER.name, "artifacts-dir", top.to_str().unwrap()])
+        .arg(busy.host.program())
+        .args(busy.worker.launch_arguments())
         .uid(SUPERVISOR.uid)
         .gid(SUPERVISOR.gid)
         .env_clear();
-    let launcher = Launched::stopped(command, works_as_root);
+    let launcher = busy.start(command);
     let stat = fs::read_to_string(format!("/proc/{}/stat", launcher.pid())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     // Fields 19 and 41; the state, field 3, comes first here.
     let (nice, policy) = (fields[16], fields[38]);
     assert_eq!((nice, policy), ("0", "0"));
-    assert_eq!(launcher.finish(), Some(0));
+    busy.finish(launcher);
 }
 
 /// The kernel sends what a terminal's keys mean without asking who the receiver is.
 #[test]
 fn a_terminal_cannot_stop_it_either() {
-    let host = Host::new();
-    let top = wide(&host);
-    let mut command = artifacts_dir(&host, &top);
+    let busy = Busy::new();
+    let mut command = busy.command();
     // The leader of a process group cannot leave its session.
     command.process_group(0);
-    let launcher = Launched::stopped(command, works_as_root);
+    let launcher = busy.start(command);
     for signal in [
         Signal::SIGINT,
         Signal::SIGQUIT,
@@ -228,22 +240,46 @@ fn a_terminal_cannot_stop_it_either() {
     ] {
         launcher.signal(signal);
     }
-    assert_eq!(launcher.finish(), Some(0));
+    busy.finish(launcher);
 }
 
 #[test]
 fn removal_has_the_users_rights_only() {
     let host = Host::new();
-    let top = wide(&host);
-    let command = host.command(&[USER.name, "rmr", top.to_str().unwrap()]);
-    let as_user = |pid| status(pid, "Uid") == format!("0 {0} 0 {0}", USER.uid);
-    let launcher = Launched::stopped(command, as_user);
-    let pid = launcher.pid();
-    assert_eq!(status(pid, "Gid"), format!("0 {0} 0 {0}", USER.gid));
-    assert_eq!(status(pid, "Groups"), USER.gid.to_string());
-    assert_eq!(status(pid, "CapEff"), "0000000000000000");
-    assert_eq!(launcher.finish(), Some(0));
-    assert!(!top.exists());
+    let top = host.storm().join("workers/one");
+    let arguments = [USER.name, "rmr", top.to_str().unwrap()];
+    let trace = |shot: Option<&Shot<'_>>| {
+        host.directory(&top, Some(USER), 0o755);
+        for name in ["a", "b", "c"] {
+            host.file(top.join(name), Some(USER), 0o644, "");
+        }
+        let traced = kill_points::run(host.command_of_root(&arguments), SUPERVISOR, shot, || false);
+        assert!(traced.success);
+        assert!(!top.exists());
+        traced
+    };
+    let calls = trace(None).calls[&Vec::new()];
+    let partly = Cell::new(false);
+    for call in 1..=calls {
+        let look = || {
+            if fs::read_dir(&top).is_ok_and(|entries| matches!(entries.count(), 1 | 2)) {
+                partly.set(true);
+                let pid = traced_child();
+                assert_eq!(status(pid, "Uid"), format!("0 {0} 0 {0}", USER.uid));
+                assert_eq!(status(pid, "Gid"), format!("0 {0} 0 {0}", USER.gid));
+                assert_eq!(status(pid, "Groups"), USER.gid.to_string());
+                assert_eq!(status(pid, "CapEff"), "0000000000000000");
+            }
+        };
+        trace(Some(&Shot { victim: Vec::new(), call, act: Act::Do(&look) }));
+    }
+    assert!(partly.get(), "never seen half-way");
+}
+
+/// The process that this thread traces.
+fn traced_child() -> u32 {
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+    children.trim().parse().expect("one child")
 }
 
 #[test]
@@ -288,14 +324,14 @@ fn limits_of_the_caller_stop_nothing() {
 
 #[test]
 fn a_timer_of_the_caller_does_not_go_off() {
-    let host = Host::new();
-    let top = wide(&host);
-    let mut command = artifacts_dir(&host, &top);
-    // Later than the first acts, long before the end.
-    before_exec::alarm(&mut command, 20_000);
-    let start = Instant::now();
-    run(command).expect_success();
-    assert!(start.elapsed() > Duration::from_millis(30), "too quick to tell");
+    /// Later than the first acts on a busy machine.
+    const TIMER: Duration = Duration::from_secs(2);
+    let busy = Busy::new();
+    let mut command = busy.command();
+    before_exec::alarm(&mut command, TIMER);
+    let launcher = busy.start(command);
+    std::thread::sleep(TIMER);
+    busy.finish(launcher);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use std::io::{Error, Result};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 /// Sets a resource limit, soft and hard.
 pub(crate) fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
@@ -78,11 +79,14 @@ pub(crate) fn deaf(command: &mut Command) {
     }
 }
 
-/// Arms a timer that will end the program after `micros` unless it is disarmed.
-pub(crate) fn alarm(command: &mut Command, micros: i64) {
+/// Arms a timer that will end the program after `delay` unless it is disarmed.
+pub(crate) fn alarm(command: &mut Command, delay: Duration) {
     let timer = libc::itimerval {
         it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-        it_value: libc::timeval { tv_sec: 0, tv_usec: micros },
+        it_value: libc::timeval {
+            tv_sec: i64::try_from(delay.as_secs()).expect("a short delay"),
+            tv_usec: i64::from(delay.subsec_micros()),
+        },
     };
     // SAFETY: one system call with a valid pointer; timers survive execve.
     unsafe {
