@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use storm_oci_store::{
     CacheBudget, ImageStore, Location, Platform, Reference, RemoteSettings, StoreError,
-    StoreSettings,
+    StoreSettings, Verification,
 };
+
+/// As many as the supervisor has when nothing else is configured.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +33,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
         local_dir: PathBuf::from(local_dir),
         budget: CacheBudget::default(),
         platform: Platform::host(),
+        verification: Verification::WhenAvailable,
+        fetch_timeout: Duration::from_secs(600),
+        connections: CONNECTIONS,
         remote: RemoteSettings::default(),
     })?;
     let digest = store.resolve(&Reference::parse(tag)?).await?;
@@ -37,8 +43,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let config = store.config(&manifest).await?;
     println!("config {}", config.path.display());
     let mut held = Vec::new();
-    for descriptor in &manifest.layers {
-        let layer = store.localize_layer(descriptor).await?;
+    for layer in store.localize_layers(&manifest.layers).await? {
         let how = if layer.fetched { "fetched" } else { "present" };
         println!("{how} {}", layer.path.display());
         held.push(layer);

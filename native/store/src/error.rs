@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::location::Location;
@@ -20,6 +21,8 @@ pub enum ErrorKind {
     Denied,
     /// Bytes differ from what their digest or size promises, also after fetching them again.
     Mismatch,
+    /// The store does not say what the bytes must be, and the settings require that it does.
+    Unverified,
     /// Text or a document that cannot be read as what it should be.
     Malformed,
     /// No space, no inode or no quota left on the local disk.
@@ -44,6 +47,7 @@ impl ErrorKind {
             Self::NotFound => "NOT_FOUND",
             Self::Denied => "DENIED",
             Self::Mismatch => "MISMATCH",
+            Self::Unverified => "UNVERIFIED",
             Self::Malformed => "MALFORMED",
             Self::Full => "FULL",
             Self::Unreachable => "UNREACHABLE",
@@ -315,6 +319,35 @@ pub enum StoreError {
         /// The store's own error.
         cause: RemoteCause,
     },
+    /// A remote store sent nothing for too long.
+    #[error("cannot {operation} {location}: no answer for {} seconds", limit.as_secs_f32())]
+    NoAnswer {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// With which object.
+        location: Location,
+        /// How long.
+        limit: Duration,
+    },
+    /// The layers of an image were not all here in time.
+    #[error(
+        "cannot fetch layer {location}: not complete after {} seconds; the next fetch goes on from there",
+        limit.as_secs_f32()
+    )]
+    TooSlow {
+        /// The layer.
+        location: Location,
+        /// How long all layers of the image may take.
+        limit: Duration,
+    },
+    /// The policy asks for a digest that the store does not give.
+    #[error(
+        "cannot accept layer {location}: the store has no digest of this file, and one is required; hint: add {location}.json"
+    )]
+    Unverified {
+        /// The layer.
+        location: Location,
+    },
     /// A local file or directory could not be used.
     #[error("cannot {operation} {}: {cause}", path.display())]
     Local {
@@ -370,6 +403,8 @@ impl StoreError {
                 ErrorKind::Mismatch
             }
             Self::Remote { kind, .. } => *kind,
+            Self::NoAnswer { .. } | Self::TooSlow { .. } => ErrorKind::Unreachable,
+            Self::Unverified { .. } => ErrorKind::Unverified,
             Self::Local { cause, .. } => ErrorKind::of_io(cause),
             Self::TaskEnded { .. } => ErrorKind::Internal,
         }

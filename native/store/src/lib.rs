@@ -39,6 +39,6 @@ pub use reference::Reference;
 pub use resource::{Resource, ResourceKind};
 pub use settings::{
     CacheBudget, HadoopLogin, HadoopSettings, ObjectSettings, RemoteSettings, StoreOptions,
-    StoreSettings,
+    StoreSettings, Verification,
 };
 pub use store::ImageStore;

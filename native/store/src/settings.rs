@@ -30,6 +30,14 @@ pub struct StoreSettings {
     pub budget: CacheBudget,
     /// Which manifest of an image index is run: `storm.oci.image.platform`.
     pub platform: Platform,
+    /// Which layers are accepted: `storm.oci.layer.verification`.
+    pub verification: Verification,
+    /// How long the layers of one image may take, all tries together:
+    /// `storm.oci.store.fetch.timeout.secs`.
+    pub fetch_timeout: Duration,
+    /// How many requests for layers there may be at once, of all images together:
+    /// `storm.oci.store.connections`.
+    pub connections: NonZeroUsize,
     /// How remote stores are reached.
     pub remote: RemoteSettings,
 }
@@ -45,6 +53,17 @@ pub struct CacheBudget {
     pub max_bytes: Option<u64>,
     /// What stays free on its file system: `storm.oci.resources.cache.min.free.bytes`.
     pub min_free_bytes: u64,
+}
+
+/// What must be known of a layer before its bytes are accepted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Verification {
+    /// The digest of its file, from the manifest or the side file.
+    Required,
+    /// That digest if the store has it. Otherwise the store's own checksums must do, and a warning
+    /// says so.
+    #[default]
+    WhenAvailable,
 }
 
 /// How remote stores are reached. All of it comes from here, nothing from the environment.

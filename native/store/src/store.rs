@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
 
 use bytes::Bytes;
 
 use crate::cache::{
     Collected, Collector, Content, Directories, Documents, InUse, LayerCache, LayerSource,
-    LocalLayer,
+    LocalLayer, Localization,
 };
 use crate::config::ImageConfig;
 use crate::digest::Digest;
@@ -25,6 +29,12 @@ use crate::remote::{self, Remotes};
 use crate::resource::{Resource, ResourceKind, ResourceName};
 use crate::settings::StoreSettings;
 use crate::tags::Tags;
+
+/// How many layers of one image are worked on at once. More than there are transfers: small layers
+/// wait for the disk most of all, which takes many files in one go.
+const LAYERS_AT_ONCE: usize = 32;
+/// How often the log shows how far a fetch is.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// The images of one store, in Storm's layout:
 ///
@@ -46,6 +56,7 @@ pub struct ImageStore {
     documents: Documents,
     layers: LayerCache,
     collector: Arc<Collector>,
+    fetch_timeout: Duration,
     manifests: Mutex<RecentManifests>,
 }
 
@@ -82,13 +93,24 @@ impl ImageStore {
         let directories = Directories::open(&settings.local_dir)?;
         let collector = Collector::new(directories.clone(), settings.budget, in_use);
         let collector = Arc::new(collector);
+        let layers = LayerCache::new(
+            directories.clone(),
+            Arc::clone(&remotes),
+            Arc::clone(&collector),
+            &settings,
+        );
         Ok(Self {
             top_level: settings.top_level,
             platform: settings.platform,
             tags,
-            documents: Documents::new(directories.clone(), Arc::clone(&remotes)),
-            layers: LayerCache::new(directories, Arc::clone(&remotes), Arc::clone(&collector)),
+            documents: Documents::new(
+                directories,
+                Arc::clone(&remotes),
+                settings.remote.request_timeout,
+            ),
+            layers,
             collector,
+            fetch_timeout: settings.fetch_timeout,
             remotes,
             manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
         })
@@ -141,29 +163,54 @@ impl ImageStore {
         ImageConfig::parse(&document, digest, path)
     }
 
-    /// The local file of a layer. Fetches it unless a complete copy is there; however many callers
-    /// and processes want it at once, it is fetched once.
+    /// The local file of one layer: [`ImageStore::localize_layers`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImageStore::localize_layers`].
+    pub async fn localize_layer(&self, layer: &LayerDescriptor) -> Result<LocalLayer, StoreError> {
+        self.localize_one(self.layer_source(layer)).await
+    }
+
+    async fn localize_one(&self, source: LayerSource) -> Result<LocalLayer, StoreError> {
+        let layers = self.localize(vec![source]).await?;
+        layers.into_iter().next().ok_or(StoreError::TaskEnded { operation: "fetch a layer" })
+    }
+
+    /// The local files of layers, in their order. Fetches those of which no complete copy is
+    /// there, side by side; however many callers and processes want one at once, it is fetched
+    /// once. When one fails, the others are brought to their end: the next try will want them.
     ///
     /// # Errors
     ///
     /// [`StoreError::Missing`], [`StoreError::DigestMismatch`] and [`StoreError::SizeMismatch`]
-    /// after a second try, [`StoreError::Local`] of [`crate::ErrorKind::Full`] for a full disk. No
-    /// partial file stays behind.
-    pub async fn localize_layer(&self, layer: &LayerDescriptor) -> Result<LocalLayer, StoreError> {
-        let content = match layer.media_type {
-            LayerMediaType::Archive => None,
-            LayerMediaType::Squashfs | LayerMediaType::Erofs => {
-                Some(Content { sha256: layer.digest.clone(), size: layer.size })
+    /// after a second try, [`StoreError::Unverified`], [`StoreError::Local`] of
+    /// [`crate::ErrorKind::Full`] for a full disk, [`StoreError::TooSlow`]. Only what
+    /// [`crate::ErrorKind::Unreachable`] broke off stays on the disk, for the next call to go on
+    /// with.
+    pub async fn localize_layers(
+        &self,
+        layers: &[LayerDescriptor],
+    ) -> Result<Vec<LocalLayer>, StoreError> {
+        self.localize(layers.iter().map(|layer| self.layer_source(layer)).collect()).await
+    }
+
+    async fn localize(&self, sources: Vec<LayerSource>) -> Result<Vec<LocalLayer>, StoreError> {
+        let localization = Arc::new(Localization::begin(self.fetch_timeout));
+        let one = async |source: LayerSource| self.layers.localize(&source, &localization).await;
+        let mut locals =
+            pin!(stream::iter(sources).map(one).buffered(LAYERS_AT_ONCE).collect::<Vec<_>>());
+        let locals = loop {
+            match tokio::time::timeout(REPORT_EVERY, &mut locals).await {
+                Ok(locals) => break locals,
+                Err(_) => localization.report("fetching layers"),
             }
         };
-        let file = layer.file();
-        let location = self.layer_location(&file);
-        let source = LayerSource { file, location, content };
-        let local = self.layers.localize(&source).await?;
-        if local.fetched {
+        localization.report("fetched layers");
+        if locals.iter().flatten().any(|local| local.fetched) {
             self.collector.collect_in_background();
         }
-        Ok(local)
+        locals.into_iter().collect()
     }
 
     /// Brings the cache within its budget, with `need` bytes to spare: removes what was used
@@ -231,10 +278,21 @@ impl ImageStore {
                         Some(Content { sha256: file.digest.clone(), size: resource.size })
                     }
                 };
-                let source = LayerSource { file, location, content };
-                Ok(self.layers.localize(&source).await?.path)
+                Ok(self.localize_one(LayerSource { file, location, content }).await?.path)
             }
         }
+    }
+
+    fn layer_source(&self, layer: &LayerDescriptor) -> LayerSource {
+        let content = match layer.media_type {
+            LayerMediaType::Archive => None,
+            LayerMediaType::Squashfs | LayerMediaType::Erofs => {
+                Some(Content { sha256: layer.digest.clone(), size: layer.size })
+            }
+        };
+        let file = layer.file();
+        let location = self.layer_location(&file);
+        LayerSource { file, location, content }
     }
 
     fn layer_location(&self, file: &LayerFile) -> Location {

@@ -14,10 +14,10 @@ use storm_oci_store::{
     Digest, ErrorKind, ImageStore, LayerDescriptor, LayerMediaType, Object, StoreError,
 };
 
-/// More than two chunks, so that a fetch asks for three.
+/// Several chunks and batches, in one transfer.
 const LARGE: usize = (9 << 20) + 17;
-/// One look at the size and three ranges.
-const LARGE_OPENS: usize = 4;
+/// One look at the size and one transfer.
+const LARGE_OPENS: usize = 2;
 
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|index| u8::try_from(index * 31 % 251).unwrap()).collect()

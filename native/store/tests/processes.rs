@@ -13,8 +13,8 @@ use fixture::{Fixture, TAG, Watch, names};
 
 /// Large enough for several processes to meet while it is fetched.
 const LARGE: u64 = 24 << 20;
-/// One look at the size and six ranges.
-const LARGE_OPENS: usize = 7;
+/// One look at the size and one transfer.
+const LARGE_OPENS: usize = 2;
 
 /// A store with an image of one layer, which takes no space there.
 fn large_image(size: u64) -> (Fixture, storm_oci_store::LayerDescriptor) {

@@ -9,11 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use storm_oci_request::{HostPath, LayerMediaType};
 use storm_oci_store::{
-    ImageConfig, ImageStore, LayerDescriptor, LayerFile, LayerFormat, LocalLayer, Location,
-    Manifest, Reference, Resource, ResourceKind, StoreError, StoreSettings,
+    ImageConfig, ImageStore, LayerFile, LayerFormat, LocalLayer, Location, Manifest, Reference,
+    Resource, ResourceKind, StoreError, StoreSettings,
 };
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::config;
 use crate::documents::{
@@ -22,9 +20,6 @@ use crate::documents::{
 use crate::error::SupervisorError;
 use crate::executor::Executor;
 
-/// How many layers of one image are fetched at once.
-const LAYERS_AT_ONCE: usize = 4;
-
 /// The most that is read of an image config that a custom plugin localized.
 const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -32,7 +27,7 @@ const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 /// interfaces.
 #[derive(Debug)]
 pub struct Images {
-    store: Arc<ImageStore>,
+    store: ImageStore,
     /// Where the store is, as text without a final slash.
     top_level: String,
     executor: Executor,
@@ -95,7 +90,7 @@ impl Images {
         let top_level = settings.top_level.to_string();
         Ok(Self {
             top_level: top_level.trim_end_matches('/').to_owned(),
-            store: Arc::new(ImageStore::open(settings)?),
+            store: ImageStore::open(settings)?,
             executor: Executor::new()?,
         })
     }
@@ -168,8 +163,8 @@ impl Images {
 
     /// Brings a resolved image's layers here.
     pub(crate) fn localize(&self, image: ResolvedImage) -> Result<LocalImage, SupervisorError> {
-        let descriptors = image.manifest.layers.clone();
-        let locals = self.executor.block_on(self.localize_layers(descriptors))?;
+        let descriptors = &image.manifest.layers;
+        let locals = self.executor.block_on(self.store.localize_layers(descriptors))?;
         let layers = locals
             .into_iter()
             .map(|local| {
@@ -189,27 +184,6 @@ impl Images {
             entrypoint: image.config.entrypoint,
             layers,
         })
-    }
-
-    /// Localizes layers side by side, and gives them in order. When one fails the others are
-    /// brought to their end: they will be wanted at the next try.
-    async fn localize_layers(
-        &self,
-        layers: Vec<LayerDescriptor>,
-    ) -> Result<Vec<LocalLayer>, SupervisorError> {
-        let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
-        let mut tasks = JoinSet::new();
-        for (index, layer) in layers.into_iter().enumerate() {
-            let (store, slots) = (Arc::clone(&self.store), Arc::clone(&slots));
-            tasks.spawn(async move {
-                // Nobody closes the semaphore; without a slot it would only be more at once.
-                let _slot = slots.acquire_owned().await.ok();
-                (index, store.localize_layer(&layer).await)
-            });
-        }
-        let mut locals = tasks.join_all().await;
-        locals.sort_by_key(|(index, _)| *index);
-        locals.into_iter().map(|(_, local)| Ok(local?)).collect()
     }
 
     /// Makes the next launch fetch those of the image's layers anew that `is_bad` names, because

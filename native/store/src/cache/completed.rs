@@ -21,6 +21,8 @@ pub(crate) struct Completed {
     pub(crate) sha256: String,
     /// In bytes.
     pub(crate) size: u64,
+    /// Whether the image store promised that digest; else it is only what came.
+    pub(crate) verified: bool,
     inode: u64,
     modified_seconds: i64,
     modified_nanos: i64,
@@ -41,10 +43,11 @@ pub(crate) enum Presence {
 
 impl Completed {
     /// The record of a file that was written and checked just now.
-    pub(crate) fn of(sha256: &str, metadata: &Metadata, source: &str) -> Self {
+    pub(crate) fn of(sha256: &str, verified: bool, metadata: &Metadata, source: &str) -> Self {
         Self {
             sha256: sha256.to_owned(),
             size: metadata.len(),
+            verified,
             inode: metadata.ino(),
             modified_seconds: metadata.mtime(),
             modified_nanos: metadata.mtime_nsec(),
@@ -53,7 +56,7 @@ impl Completed {
     }
 
     fn describes(&self, metadata: &Metadata) -> bool {
-        *self == Self::of(&self.sha256, metadata, &self.source)
+        *self == Self::of(&self.sha256, self.verified, metadata, &self.source)
     }
 }
 

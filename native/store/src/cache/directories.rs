@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cache::lock::{FileLock, LockMode};
+use crate::cache::progress::{self, Progress};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::layer_file::{LayerFile, LayerFormat};
@@ -18,6 +20,11 @@ const PERMISSIONS: u32 = 0o7777;
 /// What follows a layer's file name in its record's, and a partial file's name in its lock's.
 const RECORD_SUFFIX: &str = ".json";
 const LOCK_SUFFIX: &str = ".lock";
+const PROGRESS_SUFFIX: &str = ".progress";
+const NEXT_PROGRESS_SUFFIX: &str = ".progress.next";
+/// How long a fetch that ended early waits to be gone on with. By then the image was most likely
+/// given up.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The paths of one cache. Every name in it is a constant or made from a [`Digest`].
 #[derive(Clone, Debug)]
@@ -37,7 +44,10 @@ impl Directories {
         for name in ["layers", "config", "manifests", "leases", "partial"] {
             make_directory(&root.join(name))?;
         }
-        directories.sweep_partial()?;
+        let boot = progress::boot_id().ok();
+        directories.sweep_partial(|paths| {
+            boot.as_ref().is_some_and(|boot| paths.can_be_gone_on_with(boot))
+        })?;
         directories.sweep_leases()?;
         Ok(directories)
     }
@@ -76,24 +86,45 @@ impl Directories {
         self.root.join("leases").join(digest.as_hex())
     }
 
-    /// The file a writer of `name` fills, and the lock it holds meanwhile.
-    pub(crate) fn partial(&self, name: &str) -> (PathBuf, PathBuf) {
+    /// What belongs to a writer of `name`.
+    pub(crate) fn partial(&self, name: &str) -> PartialPaths {
         let directory = self.root.join("partial");
-        (directory.join(name), directory.join(format!("{name}{LOCK_SUFFIX}")))
+        let path = |suffix| directory.join(format!("{name}{suffix}"));
+        PartialPaths {
+            file: path(""),
+            lock: path(LOCK_SUFFIX),
+            progress: path(PROGRESS_SUFFIX),
+            next_progress: path(NEXT_PROGRESS_SUFFIX),
+        }
     }
 
-    /// Removes partial files whose writer is gone.
-    fn sweep_partial(&self) -> Result<(), StoreError> {
+    /// Removes the partial files that nobody writes, those included that could be gone on with.
+    /// Returns how many bytes of the disk they had.
+    pub(crate) fn remove_abandoned_partials(&self) -> Result<u64, StoreError> {
+        self.sweep_partial(|_| false)
+    }
+
+    /// Removes partial files whose writer is gone, unless `is_kept`.
+    fn sweep_partial(&self, is_kept: impl Fn(&PartialPaths) -> bool) -> Result<u64, StoreError> {
+        let mut freed = 0_u64;
         for name in names(&self.root.join("partial"))? {
             let Some(name) = name.to_str() else { continue };
-            let (path, lock_path) = self.partial(name.strip_suffix(LOCK_SUFFIX).unwrap_or(name));
-            if let Some(lock) = try_exclusive(&lock_path)? {
-                remove_if_there(&path)?;
-                remove_if_there(&lock_path)?;
+            let suffix = [LOCK_SUFFIX, PROGRESS_SUFFIX, NEXT_PROGRESS_SUFFIX]
+                .into_iter()
+                .find(|suffix| name.ends_with(suffix));
+            let paths = self.partial(suffix.and_then(|end| name.strip_suffix(end)).unwrap_or(name));
+            if let Some(lock) = try_exclusive(&paths.lock)? {
+                remove_if_there(&paths.next_progress)?;
+                if !is_kept(&paths) {
+                    remove_if_there(&paths.progress)?;
+                    freed = freed.saturating_add(allocated(&paths.file));
+                    remove_if_there(&paths.file)?;
+                }
+                remove_if_there(&paths.lock)?;
                 drop(lock);
             }
         }
-        Ok(())
+        Ok(freed)
     }
 
     /// Removes lease files that nobody holds and no layer needs, so that they do not pile up. The
@@ -124,6 +155,30 @@ impl Directories {
     }
 }
 
+/// The paths of one name in `partial/`.
+#[derive(Debug)]
+pub(crate) struct PartialPaths {
+    /// What is written.
+    pub(crate) file: PathBuf,
+    /// What its writer holds.
+    pub(crate) lock: PathBuf,
+    /// What tells how far the writer came.
+    pub(crate) progress: PathBuf,
+    /// The next of these while it is written.
+    pub(crate) next_progress: PathBuf,
+}
+
+impl PartialPaths {
+    /// Whether the next fetch may find use for what is here.
+    fn can_be_gone_on_with(&self, boot: &str) -> bool {
+        let age = fs::metadata(&self.progress).and_then(|metadata| metadata.modified()).ok();
+        let age = age.and_then(|modified| modified.elapsed().ok());
+        age.is_some_and(|age| age < KEPT_FOR)
+            && self.file.exists()
+            && Progress::read(&self.progress).is_some_and(|progress| progress.is_of_boot(boot))
+    }
+}
+
 /// Removes a file; one that is not there is no error.
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
@@ -132,6 +187,13 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// How many bytes of the disk a file has; 0 if it is not there.
+fn allocated(path: &Path) -> u64 {
+    /// What `stat(2)` counts in.
+    const BLOCK: u64 = 512;
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks().saturating_mul(BLOCK))
 }
 
 fn try_exclusive(path: &Path) -> Result<Option<FileLock>, StoreError> {

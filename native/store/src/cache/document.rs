@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::cache::blocking;
 use crate::cache::directories::Directories;
 use crate::cache::partial::Partial;
+use crate::cache::retry::retry;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
 use crate::location::Location;
@@ -24,11 +26,16 @@ const DOCUMENT_MODE: u32 = 0o644;
 pub(crate) struct Documents {
     directories: Directories,
     remotes: Arc<Remotes>,
+    request_timeout: Duration,
 }
 
 impl Documents {
-    pub(crate) fn new(directories: Directories, remotes: Arc<Remotes>) -> Self {
-        Self { directories, remotes }
+    pub(crate) fn new(
+        directories: Directories,
+        remotes: Arc<Remotes>,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { directories, remotes, request_timeout }
     }
 
     /// The manifest with this digest, which the store has at `location`.
@@ -83,7 +90,10 @@ impl Documents {
         location: &Location,
     ) -> Result<Bytes, StoreError> {
         let store = self.remotes.open(location)?;
-        let (_, bytes) = remote::read_document(store.as_ref(), object, location, LIMIT).await?;
+        let (_, bytes) = retry(self.request_timeout, "read", location, || {
+            remote::read_document(store.as_ref(), object, location, LIMIT)
+        })
+        .await?;
         let found = Digest::of(&bytes);
         if found == *digest {
             return Ok(bytes);

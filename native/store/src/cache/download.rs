@@ -1,92 +1,182 @@
-//! From a remote store into a file, hashed on the way.
+//! From a remote store into a file: its parts side by side.
 
-use std::fs::File;
-use std::io::Write;
+use std::convert::Infallible;
+use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use futures_util::TryStreamExt;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cache::blocking;
-use crate::cache::partial::Partial;
+use crate::cache::localization::Localization;
+use crate::cache::retry::{Retries, within};
+use crate::cache::target::{Batch, Target};
+use crate::cache::transfers::{Transfer, Transfers};
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::location::Location;
-use crate::remote::{RemoteStore, Stat};
+use crate::remote::RemoteStore;
 
-/// How much is asked for at once. Large enough to hide a round trip, small enough that a
-/// supervisor fetching many layers at once stays small.
-const CHUNK: u64 = 4 << 20;
-/// The chunks that wait for the disk. Together with the one being read and the one being written
-/// a fetch holds at most four.
-const QUEUE: usize = 2;
+/// What one transfer brings, unless it breaks off. A divisor of HDFS's block sizes, so that a
+/// transfer stays within a block.
+pub(crate) const SEGMENT: u64 = 64 << 20;
+/// What is written at once. While it is hashed and written, a transfer gathers the next one.
+const BATCH: u64 = 1 << 20;
+/// How often the disk is set to work and the progress saved.
+const UPKEEP: Duration = Duration::from_millis(100);
 
-/// A file as it came, not yet compared with anything.
-pub(crate) struct Received {
-    pub(crate) file: File,
-    pub(crate) digest: Digest,
+/// One object on its way into one file.
+#[derive(Debug)]
+pub(crate) struct Download {
+    pub(crate) store: Arc<dyn RemoteStore>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) transfers: Transfers,
+    /// The most that one transfer brings.
+    pub(crate) segment: u64,
+    /// How long a store may send nothing.
+    pub(crate) request_timeout: Duration,
+    pub(crate) localization: Arc<Localization>,
 }
 
-/// Reads the object into a new partial file. Reading goes on while earlier bytes are hashed and
-/// written.
-pub(crate) async fn download(
-    store: &dyn RemoteStore,
-    object: &Location,
-    stat: &Stat,
-    partial: &Arc<Partial>,
-) -> Result<Received, StoreError> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    // The writer keeps `partial`, so that nobody else starts on the name before it has ended.
-    let (size, held) = (stat.size, Arc::clone(partial));
-    let writer = blocking("write a layer", move || write(&held, size, receiver));
-    let writer = tokio::spawn(writer);
+impl Download {
+    /// Brings what the file lacks; the digest of the whole file, not yet compared with anything.
+    ///
+    /// If it fails, or its future is dropped, what came is kept for another try.
+    pub(crate) async fn run(self) -> Result<Digest, StoreError> {
+        let (stop, stopped) = oneshot::channel();
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.target), stopped));
+        let target = Arc::clone(&self.target);
+        let outcome = Arc::new(self).receive().await;
+        drop(stop);
+        let digest = match outcome {
+            Ok(()) => blocking("hash a layer", move || target.finish()).await,
+            Err(error) => Err(error),
+        };
+        // It writes beside the partial file, which comes to its end now.
+        upkeep.await.map_err(|_| StoreError::TaskEnded { operation: "save a fetch's progress" })?;
+        digest
+    }
 
-    let read = read_all(store, object, stat, sender).await;
-    let written = writer.await.unwrap_or(Err(StoreError::TaskEnded { operation: "write a layer" }));
-    // A writer that failed is why the reader could not go on.
-    let received = written?;
-    read?;
-    Ok(received)
-}
-
-async fn read_all(
-    store: &dyn RemoteStore,
-    object: &Location,
-    stat: &Stat,
-    sender: mpsc::Sender<Bytes>,
-) -> Result<(), StoreError> {
-    let mut position = 0;
-    while position < stat.size {
-        let end = position.saturating_add(CHUNK).min(stat.size);
-        let bytes = store.read(object, stat, position..end).await?;
-        if sender.send(bytes).await.is_err() {
-            break;
+    /// Runs a transfer for each missing part, as many at once as there are turns.
+    async fn receive(self: Arc<Self>) -> Result<(), StoreError> {
+        let mut missing = self.target.missing(self.segment).into_iter();
+        let mut next = missing.next();
+        let mut running = JoinSet::new();
+        let mut turn = Box::pin(self.transfers.begin());
+        while next.is_some() || !running.is_empty() {
+            tokio::select! {
+                Some(ended) = running.join_next() => {
+                    ended.unwrap_or(Err(StoreError::TaskEnded { operation: "fetch a layer" }))?;
+                }
+                transfer = &mut turn, if next.is_some() => {
+                    if let Some(range) = next.take() {
+                        running.spawn(Arc::clone(&self).fetch(range, transfer));
+                    }
+                    next = missing.next();
+                    turn.set(self.transfers.begin());
+                }
+            }
         }
-        position = end;
+        Ok(())
     }
-    Ok(())
+
+    /// Brings one part, with as many transfers as it takes.
+    async fn fetch(
+        self: Arc<Self>,
+        range: Range<u64>,
+        transfer: Transfer,
+    ) -> Result<(), StoreError> {
+        let mut position = range.start;
+        let mut retries = Retries::default();
+        let mut transfer = Some(transfer);
+        while position < range.end {
+            let turn = match transfer.take() {
+                Some(turn) => turn,
+                None => self.transfers.begin().await,
+            };
+            let begin = position;
+            let outcome = self.fetch_once(&mut position, range.end).await;
+            // Nobody else waits while this one pauses.
+            drop(turn);
+            if position > begin {
+                retries.progressed();
+            }
+            if let Err(error) = outcome {
+                retries.pause(error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One transfer from `position` on, which tells how far it came. It reads on while earlier
+    /// bytes are hashed and written.
+    async fn fetch_once(&self, position: &mut u64, end: u64) -> Result<(), StoreError> {
+        let location = self.target.location();
+        let mut chunks = self.store.stream(location, self.target.stat(), *position..end);
+        let mut batch = Batch::at(*position);
+        let mut writing = None;
+        let outcome = loop {
+            match within(self.request_timeout, "read", location, chunks.try_next()).await {
+                Ok(Some(chunk)) => batch.push(chunk),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            if batch.length >= BATCH {
+                self.written(&mut writing, position).await?;
+                let next = Batch::at(batch.end());
+                writing = Some(self.write(mem::replace(&mut batch, next)));
+            }
+        };
+        self.written(&mut writing, position).await?;
+        // What came before the failure need not come again.
+        writing = Some(self.write(batch));
+        self.written(&mut writing, position).await?;
+        if outcome.is_ok() && *position != end {
+            return Err(StoreError::Changed { location: location.clone() });
+        }
+        outcome
+    }
+
+    fn write(&self, batch: Batch) -> Writing {
+        let target = Arc::clone(&self.target);
+        tokio::task::spawn_blocking(move || target.write(&batch).map(|()| batch.end()))
+    }
+
+    /// Waits for a write to end, and tells how far it came.
+    async fn written(
+        &self,
+        writing: &mut Option<Writing>,
+        position: &mut u64,
+    ) -> Result<(), StoreError> {
+        let Some(writing) = writing.take() else { return Ok(()) };
+        let end =
+            writing.await.unwrap_or(Err(StoreError::TaskEnded { operation: "write a layer" }))?;
+        self.localization.received(end.saturating_sub(*position));
+        *position = end;
+        Ok(())
+    }
 }
 
-fn write(
-    partial: &Partial,
-    size: u64,
-    mut receiver: mpsc::Receiver<Bytes>,
-) -> Result<Received, StoreError> {
-    let failed = |operation, cause| StoreError::local(operation, partial.path(), cause);
-    let mut file = partial.create()?;
-    // A full disk shows before the first byte travels.
-    match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size) {
-        // An empty file needs no room; some file systems cannot reserve any.
-        Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
-        Err(error) => return Err(failed("reserve room for", error.into())),
+/// A batch on its way to the file; ends with the position after it.
+type Writing = JoinHandle<Result<u64, StoreError>>;
+
+/// Keeps the disk at work and the progress saved until `stopped`, and saves it once more.
+async fn upkeep(target: Arc<Target>, mut stopped: oneshot::Receiver<Infallible>) {
+    let mut is_over = false;
+    while !is_over {
+        is_over = tokio::time::timeout(UPKEEP, &mut stopped).await.is_ok();
+        let target = Arc::clone(&target);
+        let kept = blocking("save a fetch's progress", move || {
+            target.save();
+            if !is_over {
+                target.sync_early();
+            }
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!("{error}");
+        }
     }
-    let mut hash = Sha256::new();
-    while let Some(bytes) = receiver.blocking_recv() {
-        hash.update(&bytes);
-        file.write_all(&bytes).map_err(|cause| failed("write", cause))?;
-    }
-    Ok(Received { file, digest: Digest::finish(hash) })
 }

@@ -11,6 +11,7 @@
 //! partial/<name>            0600   being written; renamed to its place when complete
 //! partial/<name>.lock       0644   flock: held by the one who writes <name>
 //! collect.lock              0644   flock: held by the one who removes layers for want of room
+//! partial/<name>.progress   0644   which bytes of which object <name> has, if its fetch ended early
 //! ```
 //!
 //! Several processes of one account may use a cache at once. Locks are the kernel's, so those of a
@@ -24,9 +25,15 @@ mod document;
 mod download;
 mod flight;
 mod layer;
+mod localization;
 mod lock;
 mod partial;
+mod progress;
+mod ranges;
+mod retry;
 mod side_file;
+mod target;
+mod transfers;
 
 pub(crate) use blocking::blocking;
 pub(crate) use collect::Collector;
@@ -35,4 +42,5 @@ pub(crate) use directories::Directories;
 pub(crate) use document::Documents;
 pub use layer::LocalLayer;
 pub(crate) use layer::{LayerCache, LayerSource};
+pub(crate) use localization::Localization;
 pub(crate) use side_file::Content;

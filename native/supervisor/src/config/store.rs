@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use storm_oci_request::HostPath;
-use storm_oci_store::{CacheBudget, Platform, RemoteSettings, StoreSettings};
+use storm_oci_store::{CacheBudget, Platform, RemoteSettings, StoreSettings, Verification};
 
 use super::keys;
 use super::reader::Reader;
@@ -15,6 +15,8 @@ use crate::error::SupervisorError;
 /// Storm's defaults.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 const DEFAULT_MANIFESTS_TO_CACHE: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not 0");
+const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// Where localized files go below `<storm.local.dir>/supervisor`.
 const RESOURCES: &str = "oci-resources";
@@ -73,6 +75,9 @@ pub(super) fn read_store(
         local_dir: PathBuf::from(local_dir?.as_str()),
         budget: CacheBudget::default(),
         platform: Platform::host(),
+        verification: Verification::default(),
+        fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+        connections: DEFAULT_CONNECTIONS,
         remote: RemoteSettings::default(),
     })
 }
