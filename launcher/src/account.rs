@@ -37,7 +37,7 @@ pub(crate) fn find(name: &str, caller: &Identity, config: &Config) -> Result<Acc
         // Another name for the same uid may come with other groups.
         account.identity = caller.clone();
     } else {
-        judge(&account, config, Group::Refused).map_err(refused)?;
+        judge(&account, config, false).map_err(refused)?;
     }
     Ok(account)
 }
@@ -52,20 +52,12 @@ const SHOWN: usize = 40;
 /// [`Step::Account`] naming the rule that refused it.
 pub(crate) fn permitted_to_run(call: &Call) -> Result<()> {
     let Call { caller, config, account } = call;
-    let group = if is_caller(account, &caller.identity) { Group::Allowed } else { Group::Refused };
-    judge(account, config, group)
+    judge(account, config, is_caller(account, &caller.identity))
         .map_err(|problem| Step::Account.refused(account.name.as_str(), problem))
 }
 
 fn is_caller(account: &Account, caller: &Identity) -> bool {
     caller.uid != 0 && account.identity.uid == caller.uid
-}
-
-/// Whether an account may be in the launcher's group: the caller is, or could not have called.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Group {
-    Allowed,
-    Refused,
 }
 
 fn look_up(name: &str) -> Result<Account, String> {
@@ -86,7 +78,8 @@ fn look_up(name: &str) -> Result<Account, String> {
     Ok(Account { name, identity })
 }
 
-fn judge(account: &Account, config: &Config, own: Group) -> Result<(), String> {
+/// The caller is in the launcher's group, or could not have called; nobody else may be.
+fn judge(account: &Account, config: &Config, is_caller: bool) -> Result<(), String> {
     let Identity { uid, gid, groups } = &account.identity;
     if (*uid == 0 || account.name.as_str() == "root") && !without("account-root") {
         return Err("it is root".to_owned());
@@ -97,7 +90,7 @@ fn judge(account: &Account, config: &Config, own: Group) -> Result<(), String> {
     if *uid < config.min_user_id && !without("account-minimum") {
         return Err(format!("uid {uid} is below min.user.id {}", config.min_user_id));
     }
-    let privileged = |gid: &u32| *gid == 0 || (*gid == config.group_id && own == Group::Refused);
+    let privileged = |gid: &u32| *gid == 0 || *gid == config.group_id && !is_caller;
     match std::iter::once(gid).chain(groups).find(|gid| privileged(gid)) {
         Some(gid) if !without("account-groups") => {
             Err(format!("it is in group {gid}, which no container may have"))

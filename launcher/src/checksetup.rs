@@ -53,9 +53,10 @@ pub(crate) fn check(powerless: Option<LauncherError>) -> u8 {
     findings.check_kernel(as_root);
     findings.problems.iter().for_each(report::problem);
     if findings.problems.is_empty() {
-        report::fine(&format!("the installation is fine ({})", config::path()));
+        findings.warnings.insert(0, format!("the installation is fine ({})", config::path()));
     }
-    findings.warnings.iter().for_each(|warning| report::fine(warning));
+    let lines = findings.warnings.iter().map(|line| report::one_line(line));
+    report::answer(&lines.collect::<String>());
     findings.problems.first().map_or(0, |first| first.step.exit_code())
 }
 

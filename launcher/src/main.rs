@@ -47,7 +47,6 @@ mod sys_loop;
 mod sys_mount;
 mod sys_seccomp;
 mod sys_signal;
-mod syslog;
 mod target;
 mod tree;
 mod trusted;
@@ -91,7 +90,7 @@ fn main() -> ExitCode {
 fn run() -> Result<u8> {
     let acts = sanitize::first_acts();
     let caller = acts.as_ref().map_or_else(|_| getuid().as_raw(), |acts| acts.identity.uid);
-    syslog::open(caller);
+    report::open_log(caller);
     let (user, verb, arguments) = match parse_command_line(sys::arguments())? {
         Invocation::Act { user, verb, arguments } => (user, verb, arguments),
         Invocation::Tell(option) => {
@@ -112,9 +111,18 @@ fn run() -> Result<u8> {
 
 fn tell(option: &str, powerless: Option<LauncherError>) -> Result<u8> {
     match option {
-        "--version" => report::version(),
+        "--version" => {
+            let test = cfg!(feature = "test-switches");
+            let build = if test { " (test build, not to be installed)" } else { "" };
+            report::answer(&format!("worker-launcher {}{build}\n", env!("CARGO_PKG_VERSION")));
+        }
         "--checksetup" => return Ok(checksetup::check(powerless)),
-        _ => report::configuration(&config::load()?.effective),
+        // One `key=value` line a key, defaults filled in.
+        _ => {
+            let effective = config::load()?.effective;
+            let lines = effective.iter().map(|(key, value)| format!("{key}={value}\n"));
+            report::answer(&lines.collect::<String>());
+        }
     }
     Ok(0)
 }

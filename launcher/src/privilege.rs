@@ -67,10 +67,7 @@ pub(crate) fn acting_as<T>(identity: &Identity, action: impl FnOnce() -> T) -> R
 /// `capabilities(7)`, `setresuid(2)`, `PR_SET_NO_NEW_PRIVS(2const)`
 pub(crate) fn become_for_good(identity: &Identity) -> Result<()> {
     drop_all(identity).map_err(Step::Privilege.failed(identity))?;
-    match ids_differ(identity, identity).or_else(|| rights_left(identity)) {
-        Some(found) => Err(Step::Privilege.refused(identity, found)),
-        None => Ok(()),
-    }
+    must_be(identity, identity, rights_left(identity))
 }
 
 fn drop_all(identity: &Identity) -> Result<(), Errno> {
@@ -94,7 +91,7 @@ fn drop_all(identity: &Identity) -> Result<(), Errno> {
 }
 
 /// What of root's rights is left, or could be had again.
-fn rights_left(identity: &Identity) -> Option<String> {
+fn rights_left(identity: &Identity) -> Option<&'static str> {
     let sets = capabilities(None);
     let left = |sets: CapabilitySets| sets.effective | sets.permitted | sets.inheritable;
     let in_bounding_set = |capability| capability_is_in_bounding_set(capability) == Ok(true);
@@ -104,19 +101,15 @@ fn rights_left(identity: &Identity) -> Option<String> {
                 || set_thread_res_gid(None, Gid::ROOT, None).is_ok()
                 || set_thread_groups(&[]).is_ok())
     };
-    let found =
-        if !sets.is_ok_and(|sets| left(sets).is_empty()) && !without("capabilities-read-back") {
-            "capabilities are left"
-        } else if every_capability().any(in_bounding_set) && !without("bounding-set-read-back") {
-            "capabilities are left in the bounding set"
-        } else if no_new_privs() != Ok(true) && !without("no-new-privs-read-back") {
-            "no_new_privs is off"
-        } else if regained() {
-            "root can be taken back"
-        } else {
-            return None;
-        };
-    Some(found.to_owned())
+    if !sets.is_ok_and(|sets| left(sets).is_empty()) && !without("capabilities-read-back") {
+        Some("capabilities are left")
+    } else if every_capability().any(in_bounding_set) && !without("bounding-set-read-back") {
+        Some("capabilities are left in the bounding set")
+    } else if no_new_privs() != Ok(true) && !without("no-new-privs-read-back") {
+        Some("no_new_privs is off")
+    } else {
+        regained().then_some("root can be taken back")
+    }
 }
 
 /// All capabilities a kernel can have, those that got no name yet included.
@@ -135,17 +128,13 @@ fn set_effective(identity: &Identity) -> Result<()> {
     };
     let sets = change().map_err(Step::Privilege.failed(identity))?;
     let powerful = identity.uid != 0 && !sets.effective.is_empty();
-    let found = ids_differ(identity, &Identity::root())
-        .or_else(|| powerful.then(|| "effective capabilities are left".to_owned()));
-    match found {
-        Some(found) => Err(Step::Privilege.refused(identity, found)),
-        None => Ok(()),
-    }
+    let left = powerful.then_some("effective capabilities are left");
+    must_be(identity, &Identity::root(), left)
 }
 
-/// What the kernel has, where it is not the wanted effective ids and the wanted real and saved
-/// ones.
-fn ids_differ(effective: &Identity, real: &Identity) -> Option<String> {
+/// Compares what the kernel has with the wanted effective ids and the wanted real and saved ones;
+/// `left` is what else is wrong.
+fn must_be(effective: &Identity, real: &Identity, left: Option<&str>) -> Result<()> {
     let wanted = (
         [real.uid, effective.uid, real.uid],
         [real.gid, effective.gid, real.gid],
@@ -154,9 +143,14 @@ fn ids_differ(effective: &Identity, real: &Identity) -> Option<String> {
     let (uids, gids) = sys::resuid_resgid();
     let groups = getgroups().map(|groups| groups.iter().map(|gid| gid.as_raw()).collect());
     let found = (uids, gids, sorted(groups.unwrap_or_default()));
-    (found != wanted && !without("ids-read-back")).then(|| {
-        format!("the kernel has uids {:?} gids {:?} groups {:?}", found.0, found.1, found.2)
-    })
+    let problem = if found != wanted && !without("ids-read-back") {
+        format!("the kernel has uids {uids:?} gids {gids:?} groups {:?}", found.2)
+    } else if let Some(left) = left {
+        left.to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Step::Privilege.refused(effective, problem))
 }
 
 fn sorted(mut groups: Vec<u32>) -> Vec<u32> {

@@ -1,17 +1,21 @@
-//! The only module that writes to the caller's standard streams.
+//! The only module that writes to the caller's standard streams, and to the system's log, where the
+//! caller cannot take a refusal back.
 //!
-//! What stands at their other ends is the caller's: text is escaped, and nobody who does not read
-//! holds up root's work.
+//! What stands at the streams' other ends is the caller's: text is escaped, and nobody who does not
+//! read holds up root's work.
 
-use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
+};
+use rustix::process::getpid;
 use rustix::stdio::{stderr, stdout};
 
 use crate::error::{LauncherError, Step};
 use crate::sys_file::write_all;
-use crate::syslog;
 
 /// Prints a failure on one line, which is logged too, below it the layer file that was at fault,
 /// and the next step.
@@ -19,7 +23,7 @@ use crate::syslog;
 /// A caller that closed its end of the pipe loses the text, nothing else.
 pub(crate) fn failure(error: &LauncherError) {
     let line = escaped(&error.to_string());
-    syslog::record(&line);
+    log(&line);
     let mut text = one_line(&line);
     // For the library to throw away.
     if matches!(error.step, Step::CheckLayer | Step::MountLayer) {
@@ -41,9 +45,9 @@ pub(crate) fn problem(error: &LauncherError) {
     note(&format!("{error} (hint: {})", error.hint.as_deref().unwrap_or_default()));
 }
 
-/// Prints what `--checksetup` says when there is no problem.
-pub(crate) fn fine(line: &str) {
-    print(stdout(), &one_line(line));
+/// Prints text that is the answer to what was asked.
+pub(crate) fn answer(text: &str) {
+    print(stdout(), text);
 }
 
 /// How long a stream may take to have room. Without room the text is lost, nothing else.
@@ -82,20 +86,41 @@ fn escaped(text: &str) -> String {
 /// Characters of a message: a path of the longest kind fits, and what is said of it.
 const LONGEST: usize = 6000;
 
-fn one_line(text: &str) -> String {
+/// A line of the program's.
+pub(crate) fn one_line(text: &str) -> String {
     format!("worker-launcher: {}\n", escaped(text))
 }
 
-/// Prints `--version`.
-pub(crate) fn version() {
-    let build =
-        if cfg!(feature = "test-switches") { " (test build, not to be installed)" } else { "" };
-    let text = format!("worker-launcher {}{build}\n", env!("CARGO_PKG_VERSION"));
-    print(stdout(), &text);
+/// Facility `authpriv`, severity `warning`.
+const PRIORITY: u32 = 10 << 3 | 4;
+
+static LOG: OnceLock<(OwnedFd, u32)> = OnceLock::new();
+
+/// Opens the log for a call by this uid.
+///
+/// Right at the start: later `/dev/log` may be a name in a container. Without a listener nothing
+/// is logged.
+pub(crate) fn open_log(caller: u32) {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+    let log = socket.and_then(|socket| {
+        connect(&socket, &SocketAddrUnix::new("/dev/log")?)?;
+        Ok(socket)
+    });
+    if let Ok(socket) = log {
+        let _first = LOG.set((socket, caller));
+    }
 }
 
-/// Prints `--print-config`: one `key=value` line a key, defaults filled in.
-pub(crate) fn configuration(effective: &BTreeMap<&'static str, String>) {
-    let text: String = effective.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    print(stdout(), &text);
+/// Logs one line. A listener that does not keep up loses it: nothing of root's waits for one.
+///
+/// # References
+///
+/// RFC 3164; the listener adds the time.
+fn log(line: &str) {
+    if let Some((socket, caller)) = LOG.get() {
+        let pid = getpid().as_raw_nonzero();
+        let text = format!("<{PRIORITY}>worker-launcher[{pid}]: called by uid {caller}: {line}");
+        let _lost = send(socket, text.as_bytes(), SendFlags::NOSIGNAL);
+    }
 }

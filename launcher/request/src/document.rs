@@ -10,44 +10,45 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// a large environment or mount list stays far below this.
 pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
-/// Why a request, profile or record was refused.
+/// Why a request, profile or record was refused: it is too large, it is not the JSON that it should
+/// be, or a value contradicts another or the launcher's own part.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DocumentError {
-    /// More bytes than are read.
-    #[error("it has {found} bytes, at most {MAX_REQUEST_BYTES} are read")]
-    Size {
-        /// The document's size.
-        found: usize,
-    },
-    /// Not JSON, a key that is unknown, there twice or missing, or a value that its key cannot
-    /// have.
-    #[error("{0}")]
-    Json(String),
-    /// A value that contradicts another or the launcher's own part.
-    #[error("`{key}`: {problem}")]
-    Rule {
-        /// Where the value stands.
-        key: &'static str,
-        /// What was found and what is allowed.
-        problem: String,
-    },
+#[error("{0}")]
+pub struct DocumentError(String);
+
+impl DocumentError {
+    /// A value that contradicts another: where it stands, what was found and what is allowed.
+    pub(crate) fn rule(key: &str, problem: impl fmt::Display) -> Self {
+        Self(format!("`{key}`: {problem}"))
+    }
+}
+
+/// Whether a document of this size is read.
+///
+/// # Errors
+///
+/// [`DocumentError`] when it is not.
+pub fn check_size(bytes: &[u8]) -> Result<(), DocumentError> {
+    match bytes.len() {
+        ..=MAX_REQUEST_BYTES => Ok(()),
+        found => Err(DocumentError(format!(
+            "it has {found} bytes, at most {MAX_REQUEST_BYTES} are read"
+        ))),
+    }
 }
 
 /// Reads one document. Depth is bounded by `serde_json`.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentError> {
     /// The most characters of a message, which may repeat any text of the document.
     const MESSAGE: usize = 1000;
-    if bytes.len() > MAX_REQUEST_BYTES {
-        return Err(DocumentError::Size { found: bytes.len() });
-    }
+    check_size(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string();
         let text = message.strip_suffix(&place).unwrap_or(&message).chars().take(MESSAGE);
         let visible =
             |text: char| if text.is_control() { char::REPLACEMENT_CHARACTER } else { text };
-        DocumentError::Json(text.map(visible).collect::<String>() + &place)
+        DocumentError(text.map(visible).collect::<String>() + &place)
     })
 }
 

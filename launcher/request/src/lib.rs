@@ -19,24 +19,16 @@ mod runtime_spec;
 mod seccomp;
 mod superblock;
 
-pub use cgroup_mounts::{CgroupMount, CgroupVersion, unescape_mount};
-pub use command_line::{CommandLineError, Invocation, parse_command_line, parse_number};
-pub use config_file::{Config, ConfigMistake};
-pub use document::{Bounded, DocumentError, MAX_REQUEST_BYTES};
-pub use ids::{AccountName, CgroupPath, ContainerId, HostPath, IdError, WorkerId};
-pub use layer_key::{FileIdentity, LayerKey};
-pub use process_stat::ProcessStat;
-pub use record::{
-    Caller, ExitRecord, LaunchRecord, LaunchState, LayerRecord, Phase, ProcessRecord,
-    RECORD_VERSION,
-};
-pub use request::{
-    BindMount, LaunchRequest, LayerMediaType, LinuxSettings, MAX_LAYERS, Process, RequestLayer,
-    RequestVersion, RuntimeConfig,
-};
-pub use resources::{BlockIo, Cpu, CpuList, Memory, Resources, ThrottleDevice, WeightDevice};
-pub use runtime_spec::{Rlimit, SpecInputs, runtime_spec};
-pub use seccomp::{
-    Action, Architecture, ArgumentCondition, Flag, Operator, Seccomp, SyscallRule, SystemCallName,
-};
-pub use superblock::{SUPERBLOCK_BYTES, check_superblock};
+pub use cgroup_mounts::*;
+pub use command_line::*;
+pub use config_file::*;
+pub use document::*;
+pub use ids::*;
+pub use layer_key::*;
+pub use process_stat::*;
+pub use record::*;
+pub use request::*;
+pub use resources::*;
+pub use runtime_spec::*;
+pub use seccomp::*;
+pub use superblock::*;

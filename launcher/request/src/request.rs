@@ -195,7 +195,7 @@ impl LaunchRequest {
     ///
     /// # Errors
     ///
-    /// [`DocumentError::Rule`]; the first thing that is wrong.
+    /// [`DocumentError`]; the first thing that is wrong.
     pub fn check(&self) -> Result<(), DocumentError> {
         /// What the launcher mounts itself: nothing may cover these or lie below them.
         const MOUNTED_BY_LAUNCHER: [&str; 3] = ["proc", "dev", "sys"];
@@ -251,7 +251,7 @@ impl LaunchRequest {
     ///
     /// # Errors
     ///
-    /// [`DocumentError::Rule`].
+    /// [`DocumentError`].
     pub fn check_cgroup(&self, parent: &CgroupPath) -> Result<(), DocumentError> {
         let expected = CgroupPath::of(parent, &self.container_id);
         let found = &self.oci_runtime_config.linux.cgroups_path;
@@ -260,10 +260,6 @@ impl LaunchRequest {
     }
 }
 
-fn require(
-    key: &'static str,
-    holds: bool,
-    problem: fmt::Arguments<'_>,
-) -> Result<(), DocumentError> {
-    if holds { Ok(()) } else { Err(DocumentError::Rule { key, problem: problem.to_string() }) }
+fn require(key: &str, holds: bool, problem: fmt::Arguments<'_>) -> Result<(), DocumentError> {
+    if holds { Ok(()) } else { Err(DocumentError::rule(key, problem)) }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use storm_oci_request::{DocumentError, HostPath, LaunchRequest, MAX_REQUEST_BYTES};
+use storm_oci_request::{HostPath, LaunchRequest, check_size};
 use tracing::warn;
 
 use crate::beneath::Directory;
@@ -33,10 +33,8 @@ pub(crate) fn write_request(
     let path = format!("{}/{REQUEST}", worker.directory);
     let failed = |source| SupervisorError::Write { path: path.clone().into(), source };
     let json = serde_json::to_vec(request).map_err(|error| failed(io::Error::other(error)))?;
-    if json.len() > MAX_REQUEST_BYTES {
-        // The launcher would not read it.
-        return Err(SupervisorError::Request(DocumentError::Size { found: json.len() }));
-    }
+    // A larger one the launcher would not read.
+    check_size(&json)?;
     Directory::open(Path::new(worker.directory.as_str()))
         .and_then(|directory| directory.replace(REQUEST, REQUEST_MODE))
         .and_then(|mut file| file.write_all(&json))

@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
+use storm_oci_request::MAX_REQUEST_BYTES;
+
 use super::*;
 use crate::request::tests::{image, worker};
 
