@@ -68,10 +68,10 @@ fn every_problem_is_told_at_once() {
         &[
             "group or others write",
             "is not `key=value`",
-            "unknown key",
             "min.user.id",
             "banned.users",
             "worker.launcher.oci.runc",
+            "unknown key",
         ],
     );
 }
