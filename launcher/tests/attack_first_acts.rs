@@ -59,9 +59,10 @@ impl Busy {
     fn start(&self, mut command: Command) -> Launched {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let launched = Launched(command.spawn().expect("start the launcher"));
-        let identity = self.lock.metadata().unwrap().ino();
+        let lock = self.lock.metadata().unwrap();
+        let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
         // A waiting lock has an arrow: `1: -> FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`.
-        let waits = format!(":{identity} 0 EOF");
+        let waits = format!(" {major:02x}:{minor:02x}:{} 0 EOF", lock.ino());
         eventually("the launch waits for the lock", || {
             let locks = fs::read_to_string("/proc/locks").unwrap();
             locks.lines().any(|line| line.contains("->") && line.ends_with(&waits))
