@@ -181,15 +181,17 @@ pub enum StoreError {
     /// No tag map has the tag.
     #[error(
         "cannot resolve image tag `{reference}`: tag not found in {searched}{}",
-        Malformed(*.malformed_lines)
+        NearMisses(.close, .skipped)
     )]
     TagNotFound {
         /// The tag.
         reference: Reference,
         /// The tag maps that were searched, joined by ` and `.
         searched: String,
-        /// How many lines of them were malformed and skipped.
-        malformed_lines: usize,
+        /// The tags in them that are closest to it.
+        close: Box<[Reference]>,
+        /// Which of their lines are malformed and were skipped; empty if none.
+        skipped: String,
     },
     /// A document that is not the JSON it should be.
     #[error("cannot read {object} {name}: {cause}")]
@@ -366,16 +368,20 @@ pub enum StoreError {
     },
 }
 
-/// The tail of a failed lookup's message that points at malformed lines.
-struct Malformed(usize);
+/// The tail of a failed lookup's message: what may have been meant.
+struct NearMisses<'a>(&'a [Reference], &'a str);
 
-impl fmt::Display for Malformed {
+impl fmt::Display for NearMisses<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            1 => formatter.write_str("; 1 malformed line was skipped"),
-            lines => write!(formatter, "; {lines} malformed lines were skipped"),
+        let Self(close, skipped) = self;
+        for (index, tag) in close.iter().enumerate() {
+            let before = if index == 0 { "; close to it:" } else { "," };
+            write!(formatter, "{before} `{tag}`")?;
         }
+        if !skipped.is_empty() {
+            write!(formatter, "; malformed and skipped: {skipped}")?;
+        }
+        Ok(())
     }
 }
 

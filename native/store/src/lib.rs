@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod close_tags;
 mod config;
 mod digest;
 mod document_kind;

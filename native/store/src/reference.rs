@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
 use crate::error::{StoreError, shown};
 
 /// The longest tag, in bytes.
@@ -9,7 +10,8 @@ const MAX_LENGTH: usize = 255;
 
 /// An image tag such as `storm/rhel7:dev_current`: the key of a tag map's entry.
 ///
-/// A value is compared with tag maps and shown in messages; it is never used as a path or a digest.
+/// A value is compared with tag maps and shown in messages; it is never used as a path. One of 64
+/// lower-case hex digits is a manifest's digest, as with Storm; nothing else is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Reference(String);
 
@@ -46,6 +48,12 @@ impl Reference {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The manifest's digest that the tag itself is.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        Digest::parse_hex(&self.0).ok()
+    }
 }
 
 impl fmt::Display for Reference {
@@ -56,7 +64,32 @@ impl fmt::Display for Reference {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_parses_is_kept_and_harmless(text in "[ -~\u{0}-\u{1f}ä]{0,300}|[a-z./:]{0,12}") {
+            let Ok(tag) = Reference::parse(&text) else { return Ok(()) };
+            prop_assert_eq!(tag.as_str(), &text);
+            prop_assert!(text.len() <= MAX_LENGTH && !text.starts_with('/'));
+            prop_assert!(!text.contains([',', '#', ' ', '\n', '\0']));
+            prop_assert!(text.split(['/', ':']).all(|part| part != "." && part != ".."));
+            prop_assert_eq!(Reference::parse(&text).unwrap(), tag);
+        }
+
+        #[test]
+        fn only_64_lower_case_hex_digits_are_a_digest(text in "[0-9a-f]{62,66}|[0-9a-fA-FxX:]{64}") {
+            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            let expected = text.len() == 64 && text.bytes().all(is_hex);
+            let digest = Reference::parse(&text).unwrap().digest();
+            prop_assert_eq!(digest.is_some(), expected);
+            prop_assert!(digest.is_none_or(|digest| digest.as_hex() == text));
+        }
+    }
 
     #[test]
     fn tags_are_what_a_tag_map_can_hold() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use crate::close_tags::close_tags;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::Location;
@@ -71,8 +72,11 @@ impl Tags {
         Ok(Self { refresh_interval: settings.refresh_interval, remotes, state })
     }
 
-    /// The digest of the tag's manifest.
+    /// The digest of the tag's manifest. A tag that is a digest needs no map.
     pub(crate) async fn resolve(&self, tag: &Reference) -> Result<Digest, StoreError> {
+        if let Some(digest) = tag.digest() {
+            return Ok(digest);
+        }
         let mut state = self.state.lock().await;
         let fresh = |at: &Instant| at.elapsed() < self.refresh_interval;
         if !state.checked.as_ref().is_some_and(fresh) {
@@ -94,7 +98,8 @@ impl State {
     }
 
     fn find(&self, tag: &Reference) -> Result<Digest, StoreError> {
-        let mut malformed_lines = 0;
+        let mut maps = Vec::new();
+        let mut skipped = Vec::new();
         for source in &self.sources {
             match &source.content {
                 // The tag may be in there, so later maps cannot answer for it.
@@ -104,7 +109,8 @@ impl State {
                     if let Some(digest) = map.digest(tag) {
                         return Ok(digest.clone());
                     }
-                    malformed_lines += map.malformed.len();
+                    maps.push(map);
+                    skipped.extend(map.skipped(&source.location));
                 }
             }
         }
@@ -113,7 +119,11 @@ impl State {
         Err(StoreError::TagNotFound {
             reference: tag.clone(),
             searched: searched.join(" and "),
-            malformed_lines,
+            close: close_tags(tag, maps.iter().flat_map(|map| map.tags()))
+                .into_iter()
+                .cloned()
+                .collect(),
+            skipped: skipped.join(" and "),
         })
     }
 }
@@ -127,9 +137,17 @@ impl Source {
     async fn refresh(&mut self, remotes: &Remotes) {
         match self.read_if_changed(remotes).await {
             Ok(None) => {}
-            Ok(Some((stat, map))) => {
-                tracing::info!(file = %self.location, tags = map.len(), "read a tag map");
-                self.report_malformed(&map);
+            Ok(Some((stat, update))) => {
+                let file = &self.location;
+                tracing::info!(%file, tags = update.len(), "read a tag map");
+                self.report_malformed(&update);
+                let (map, kept) = match &self.content {
+                    Content::Read { map, .. } => map.updated(update),
+                    Content::Unread(_) | Content::Absent => (update, 0),
+                };
+                if kept > 0 {
+                    tracing::warn!(%file, kept, "kept tags of the map as it was before: the file is empty or has malformed lines");
+                }
                 self.content = Content::Read { stat, map };
             }
             Err(error) if self.optional && error.kind() == ErrorKind::NotFound => {
@@ -175,5 +193,24 @@ impl Source {
         if let Some(more @ 1..) = map.malformed.len().checked_sub(LINES_REPORTED) {
             tracing::warn!(%file, "{more} more malformed tag map lines");
         }
+    }
+}
+
+impl TagMap {
+    /// The lines of `file` that could not be used, for messages.
+    fn skipped(&self, file: &Location) -> Option<String> {
+        let numbers: Vec<_> = self
+            .malformed
+            .iter()
+            .take(LINES_REPORTED)
+            .map(|line| line.number.to_string())
+            .collect();
+        let more = if self.malformed.len() > LINES_REPORTED { " and more" } else { "" };
+        let lines = match self.malformed.len() {
+            0 => return None,
+            1 => "line",
+            _ => "lines",
+        };
+        Some(format!("{lines} {}{more} of {file}", numbers.join(", ")))
     }
 }

@@ -45,17 +45,33 @@ async fn an_unknown_tag_is_not_found_and_never_a_digest() {
     fixture.add_line("broken line");
     let store = fixture.store();
     let map = fixture.tag_map().display().to_string();
-    for unknown in ["none:9", "storm/test", "storm/test:1:1", digest.as_hex(), "a..b/c"] {
+    let cut = &digest.as_hex()[1..];
+    let upper = digest.as_hex().to_uppercase();
+    let prefixed = digest.to_string();
+    for (unknown, close) in [
+        ("none:9", ""),
+        ("storm/test", "; close to it: `storm/test:1`"),
+        ("strom/test:1", "; close to it: `storm/test:1`"),
+        ("storm/test:1:1", "; close to it: `storm/test:1`"),
+        ("a..b/c", ""),
+        (cut, ""),
+        (&upper, ""),
+        (&prefixed, ""),
+    ] {
         let error = store.resolve(&tag(unknown)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot resolve image tag `{unknown}`: tag not found in file://{map}; \
-                 1 malformed line was skipped"
+                "cannot resolve image tag `{unknown}`: tag not found in file://{map}{close}; \
+                 malformed and skipped: line 2 of file://{map}"
             )
         );
     }
+    // As with Storm, and without any map's saying so.
+    assert_eq!(store.resolve(&tag(digest.as_hex())).await.unwrap(), digest);
+    fs::remove_file(fixture.tag_map()).unwrap();
+    assert_eq!(fixture.store().resolve(&tag(digest.as_hex())).await.unwrap(), digest);
 }
 
 #[tokio::test]
@@ -72,7 +88,7 @@ async fn the_local_tag_map_comes_first_and_may_be_missing() {
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), local);
     let error = store.resolve(&tag("none")).await.unwrap_err().to_string();
     assert!(error.contains("local-tags and file://"), "{error}");
-    assert!(error.ends_with("1 malformed line was skipped"), "{error}");
+    assert!(error.contains("; malformed and skipped: line 2 of file:///"), "{error}");
 
     fs::remove_file(fixture.local_tag_map()).unwrap();
     assert_eq!(store.resolve(&tag(TAG)).await.unwrap(), remote);
@@ -129,6 +145,30 @@ async fn a_lost_tag_map_is_used_as_it_was() {
     // The next try does not wait for the interval.
     fixture.image(TAG, &[fixture.layer(b"base")]);
     assert_eq!(fresh.resolve(&tag(TAG)).await.unwrap(), digest);
+}
+
+#[tokio::test]
+async fn a_torn_update_keeps_what_was_known() {
+    let fixture = Fixture::new();
+    let first = fixture.image("storm/first:1", &[fixture.layer(b"first")]);
+    let second = fixture.image("storm/second:1", &[fixture.layer(b"second")]);
+    let store = fixture.store();
+    assert_eq!(store.resolve(&tag("storm/second:1")).await.unwrap(), second);
+    let whole = fs::read_to_string(fixture.tag_map()).unwrap();
+    for torn in ["", &whole[..20], &whole[..whole.len() - 2]] {
+        fs::write(fixture.tag_map(), torn).unwrap();
+        assert_eq!(store.resolve(&tag("storm/first:1")).await.unwrap(), first, "{torn}");
+        assert_eq!(store.resolve(&tag("storm/second:1")).await.unwrap(), second, "{torn}");
+    }
+    // What such a file does say counts at once.
+    fs::write(fixture.tag_map(), format!("storm/first:1:{}\nstorm/sec", second.as_hex())).unwrap();
+    assert_eq!(store.resolve(&tag("storm/first:1")).await.unwrap(), second);
+    assert_eq!(store.resolve(&tag("storm/second:1")).await.unwrap(), second);
+    // And a tag goes with the first whole file that does not name it.
+    fs::write(fixture.tag_map(), format!("storm/first:1:{}\n", first.as_hex())).unwrap();
+    assert_eq!(store.resolve(&tag("storm/first:1")).await.unwrap(), first);
+    let error = store.resolve(&tag("storm/second:1")).await.unwrap_err();
+    assert!(matches!(error, StoreError::TagNotFound { .. }), "{error}");
 }
 
 #[tokio::test]
