@@ -1,5 +1,6 @@
 //! Remote stores: what this crate asks of them, and which scheme is served by which.
 
+mod hdfs;
 mod object;
 mod transfer;
 
@@ -16,6 +17,7 @@ use futures_util::stream::BoxStream;
 use crate::error::{ErrorKind, Object, StoreError};
 use crate::location::{Location, Scheme};
 use crate::settings::RemoteSettings;
+use hdfs::HdfsStore;
 use object::ObjectBackend;
 pub use transfer::CHUNK;
 
@@ -93,7 +95,6 @@ pub trait RemoteStore: fmt::Debug + Send + Sync {
 /// bucket get the same store with its connections.
 #[derive(Debug)]
 pub struct Remotes {
-    #[expect(dead_code, reason = "directories need none of it; the stores that do come next")]
     settings: RemoteSettings,
     opened: Mutex<HashMap<(Scheme, String), Arc<dyn RemoteStore>>>,
 }
@@ -121,16 +122,12 @@ impl Remotes {
         }
         let store: Arc<dyn RemoteStore> = match location.scheme() {
             Scheme::File => Arc::new(ObjectBackend::local()),
-            scheme @ (Scheme::Hdfs
-            | Scheme::S3
-            | Scheme::Gs
-            | Scheme::Azure
-            | Scheme::Http
-            | Scheme::Https) => {
+            Scheme::Hdfs => Arc::new(HdfsStore::open(&self.settings, location)?),
+            scheme @ (Scheme::S3 | Scheme::Gs | Scheme::Azure | Scheme::Http | Scheme::Https) => {
                 return Err(StoreError::UnsupportedScheme {
                     text: location.to_string(),
                     scheme: scheme.to_string(),
-                    supported: Scheme::File.to_string(),
+                    supported: format!("{}, {}", Scheme::File, Scheme::Hdfs),
                 });
             }
         };

@@ -1,0 +1,178 @@
+//! HDFS, through the client of `hdfs-native`.
+//!
+//! The client is kept behind [`session::Session`] and [`reading`]: it panics on what it does not
+//! expect, waits for ever for a namenode that hangs, and its errors are Java's.
+
+mod cluster;
+mod configuration;
+mod failure;
+mod keytab;
+mod login;
+mod offer;
+mod reading;
+mod session;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use futures_util::stream::{self, BoxStream};
+use hdfs_native::client::FileStatus;
+use hdfs_native::{HdfsError, WriteOptions};
+
+use super::transfer::exactly;
+use super::{Entry, RemoteStore, Stat};
+use crate::error::{ErrorKind, StoreError};
+use crate::location::Location;
+use crate::settings::RemoteSettings;
+use failure::Problem;
+use session::{Request, Session};
+
+/// One cluster.
+#[derive(Debug)]
+pub(super) struct HdfsStore {
+    session: Arc<Session>,
+}
+
+impl HdfsStore {
+    /// A store for the location's name service or namenode. Reads Hadoop's configuration, and
+    /// does not connect.
+    pub(super) fn open(settings: &RemoteSettings, location: &Location) -> Result<Self, StoreError> {
+        let session = Session::new(settings.clone(), location.authority())
+            .map_err(|problem| problem.at("use", location))?;
+        Ok(Self { session: Arc::new(session) })
+    }
+
+    /// Writes beside the object and renames: what is being written has another name.
+    async fn put(
+        &self,
+        operation: &'static str,
+        object: &Location,
+        body: Bytes,
+        overwrite: bool,
+    ) -> Result<(), StoreError> {
+        let target = object.path().to_owned();
+        let temporary = temporary_beside(&target);
+        let written = {
+            let temporary = temporary.clone();
+            self.session.call(operation, object, Request::Write, move |client| {
+                let (temporary, target, body) = (temporary.clone(), target.clone(), body.clone());
+                Box::pin(async move {
+                    let options = WriteOptions::default();
+                    let mut file = client.create(&temporary, options).await?;
+                    file.write_bytes(body).await?;
+                    file.close().await?;
+                    client.rename(&temporary, &target, overwrite).await
+                })
+            })
+        };
+        let outcome = written.await;
+        if outcome.is_err() {
+            // Best effort: without its namenode nothing can be removed.
+            let _ = self
+                .session
+                .call(operation, object, Request::Write, move |client| {
+                    let temporary = temporary.clone();
+                    Box::pin(async move { client.delete(&temporary, false).await })
+                })
+                .await;
+        }
+        outcome.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl RemoteStore for HdfsStore {
+    async fn stat(&self, object: &Location) -> Result<Stat, StoreError> {
+        let path = object.path().to_owned();
+        let (status, _) = self
+            .session
+            .call("stat", object, Request::Ask, move |client| {
+                let path = path.clone();
+                Box::pin(async move { client.get_file_info(&path).await })
+            })
+            .await?;
+        if status.isdir {
+            let problem = Problem::new(ErrorKind::NotFound, "it is a directory");
+            return Err(problem.at("stat", object));
+        }
+        let negative = || Problem::new(ErrorKind::Internal, "its size or time is not a number");
+        Ok(Stat {
+            size: u64::try_from(status.length).map_err(|_| negative().at("stat", object))?,
+            modified_millis: i64::try_from(status.modification_time)
+                .map_err(|_| negative().at("stat", object))?,
+            version: Some(version(&status)),
+        })
+    }
+
+    fn stream(
+        &self,
+        object: &Location,
+        stat: &Stat,
+        range: Range<u64>,
+    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let length = range.end.saturating_sub(range.start);
+        let session = Arc::clone(&self.session);
+        let pieces = reading::pieces(session, object.clone(), stat.clone(), range);
+        exactly(length, object.clone(), stream::once(pieces).try_flatten())
+    }
+
+    async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {
+        let path = directory.path().to_owned();
+        let listed = self
+            .session
+            .call("list", directory, Request::Ask, move |client| {
+                let path = path.clone();
+                Box::pin(async move {
+                    match client.list_status(&path, false).await {
+                        Err(HdfsError::FileNotFound(_)) => Ok(Vec::new()),
+                        outcome => outcome,
+                    }
+                })
+            })
+            .await;
+        let statuses = match listed {
+            Ok((statuses, _)) => statuses,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut entries: Vec<_> = statuses
+            .into_iter()
+            // The listing of a file is that file.
+            .filter(|status| !status.isdir && status.path != directory.path())
+            .filter_map(|status| {
+                let name = status.path.rsplit('/').next()?.to_owned();
+                Some(Entry { name, size: u64::try_from(status.length).ok()? })
+            })
+            .collect();
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
+    }
+
+    async fn publish_new(&self, object: &Location, body: Bytes) -> Result<(), StoreError> {
+        self.put("publish", object, body, false).await
+    }
+
+    async fn replace(&self, object: &Location, body: Bytes) -> Result<(), StoreError> {
+        self.put("replace", object, body, true).await
+    }
+}
+
+/// What HDFS shows of a file's identity. A file that was written again has another time; one that
+/// was renamed over it keeps its own, and mostly has another size.
+fn version(status: &FileStatus) -> String {
+    format!("{}-{}", status.modification_time, status.length)
+}
+
+/// A name in the same directory that nobody else writes to.
+fn temporary_beside(target: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let time = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
+    format!("{directory}/.{name}.{host}.{process}.{count}.{time}.partial")
+}
