@@ -12,7 +12,7 @@ use crate::kernel::{clone_mounts, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
 use crate::switches::without;
-use crate::trusted::lineage;
+use crate::trusted::trust;
 
 /// What a mount point must be to take a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,7 +87,7 @@ fn closed_places(config: &Config) -> Result<Closed> {
     let directories = [config.run_root.clone(), HostPath::parse(CONF_DIR)?];
     let mut above = Vec::new();
     for path in &directories {
-        above.extend(lineage(path.as_str())?.iter().map(|stat| (stat.st_dev, stat.st_ino)));
+        above.extend(trust(path.as_str())?.1.iter().map(|stat| (stat.st_dev, stat.st_ino)));
     }
     Ok(Closed { directories, above })
 }

@@ -5,7 +5,7 @@
 
 use nix::unistd::User;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstatfs, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstatfs, statat};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsopen};
 use storm_oci_request::HostPath;
@@ -18,7 +18,7 @@ use crate::report;
 use crate::runc::Runc;
 use crate::sanitize;
 use crate::self_check;
-use crate::sys_file::read_at_most;
+use crate::sys_file::{kind, open, read_at_most};
 use crate::trusted;
 
 /// The oldest runc that knows recursive mount options.
@@ -82,24 +82,17 @@ impl Findings {
     /// What others could have written is read for its mistakes only: it must not make root look
     /// around for them.
     fn check_config(&mut self) -> Option<Config> {
-        let (path, known) = (config::path(), self.problems.len());
-        let opened = trusted::inspect(&path, &mut self.problems);
+        let known = self.problems.len();
+        let opened = trusted::inspect(&config::path(), &mut self.problems);
         let (file, _) = self.keep(opened)?;
-        let read = config::read(&file);
-        let mistakes = read.map_err(|mistakes| {
-            for mistake in mistakes {
-                self.problem(Step::Config, &path, mistake.problem, mistake.fix);
-            }
-        });
-        mistakes.ok().filter(|_| self.problems.len() == known)
+        let read = config::read(&file).map_err(|mistakes| self.problems.extend(mistakes));
+        read.ok().filter(|_| self.problems.len() == known)
     }
 
     fn check_own_file(&mut self, config: Option<&Config>) {
         if sanitize::lies_on_nosuid() {
-            self.problems.push(self_check::fault(
-                "it lies on a file system mounted nosuid",
-                "install it on another file system, or mount this one without nosuid",
-            ));
+            let problem = "it lies on a file system mounted nosuid";
+            self.problems.push(self_check::fault(problem, sanitize::NOSUID_FIX));
         }
         let stat = self_check::stat_self().map_err(|error| error.with_hint("mount /proc"));
         if let (Some(stat), Some(config)) = (self.keep(stat), config) {
@@ -149,9 +142,9 @@ impl Findings {
             return;
         };
         if exists(&place, name, AtFlags::SYMLINK_NOFOLLOW) {
-            let opened = trusted::open_below(place.as_fd(), name, path, &mut self.problems);
+            let opened = trusted::open_below(&place, name, path, &mut self.problems);
             match self.keep(opened) {
-                Some((opened, stat)) if is_directory(&stat) => place = opened,
+                Some((opened, stat)) if kind(&stat) == FileType::Directory => place = opened,
                 Some(_) => {
                     let fix = "remove it, or set worker.launcher.oci.run-root to another path";
                     return self.problem(Step::Config, path, "it is not a directory", fix);
@@ -191,12 +184,11 @@ impl Findings {
     /// Asking for a file system loads its module, and mounts nothing.
     fn check_kernel(&mut self, as_root: bool) {
         const LOOP: &str = "/dev/loop-control";
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file_system = |name| fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map(drop);
         let modules = [
             ("squashfs", "squashfs", file_system("squashfs")),
             ("overlay", "overlay", file_system("overlay")),
-            ("loop", LOOP, openat(CWD, LOOP, flags, Mode::empty()).map(drop)),
+            ("loop", LOOP, open(CWD, LOOP, OFlags::RDWR | OFlags::NOFOLLOW).map(drop)),
         ];
         for (module, object, found) in modules {
             // A kernel without the call tells when it mounts.
@@ -213,7 +205,7 @@ impl Findings {
         }
         // One guard leans on it: a user who may link files of the supervisor's gets them with the
         // directory he links them into.
-        let switch = openat(CWD, PROTECTED_LINKS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let switch = open(CWD, PROTECTED_LINKS, OFlags::RDONLY);
         let value = switch.and_then(|file| read_at_most(file, 16));
         if matches!(value, Ok(Some(text)) if text.starts_with(b"0")) {
             self.warn(
@@ -228,10 +220,6 @@ const PROTECTED_LINKS: &str = "/proc/sys/fs/protected_hardlinks";
 
 fn exists(directory: impl AsFd, path: &str, flags: AtFlags) -> bool {
     !matches!(statat(directory, path, flags), Err(Errno::NOENT))
-}
-
-fn is_directory(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 /// Major and minor number of `runc version 1.1.5+ds1`.

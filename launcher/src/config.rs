@@ -4,13 +4,15 @@
 //! written by anybody else, which is checked on the opened descriptors; the file is read once,
 //! from the descriptor that was checked.
 
+use nix::unistd::Group;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
-pub(crate) use storm_oci_request::{Config, ConfigMistake};
+pub(crate) use storm_oci_request::Config;
+use storm_oci_request::ConfigMistake;
 
-use crate::error::{CHECK_SETUP, Result, Step};
-use crate::sys_file::read_at_most;
-use crate::trusted::open_trusted;
+use crate::error::{At, CHECK_SETUP, LauncherError, Result, Step, must};
+use crate::sys_file::{kind, read_whole};
+use crate::trusted::trust;
 
 /// Where the configuration lies; compiled in.
 pub(crate) const CONF_DIR: &str = env!("STORM_OCI_CONF_DIR");
@@ -29,10 +31,9 @@ pub(crate) fn path() -> String {
 ///
 /// [`Step::Config`] naming the file, directory or line at fault.
 pub(crate) fn load() -> Result<Config> {
-    let file = open_trusted(&path())?;
+    let (file, _) = trust(&path())?;
     read(&file).map_err(|mistakes| {
-        let first = mistakes.into_iter().next();
-        let problem = first.map_or_else(String::new, |mistake| mistake.problem);
+        let problem = mistakes.into_iter().next().map_or_else(String::new, |error| error.problem);
         Step::Config.refused(path(), problem).with_hint(CHECK_SETUP)
     })
 }
@@ -42,18 +43,16 @@ pub(crate) fn load() -> Result<Config> {
 /// # Errors
 ///
 /// Every mistake in it.
-pub(crate) fn read(file: &OwnedFd) -> Result<Config, Vec<ConfigMistake>> {
-    let wrong = |problem: String| {
-        let fix = format!("write {} anew from worker-launcher.cfg.example", path());
-        vec![ConfigMistake::new(problem, fix)]
-    };
-    let stat = fstat(file).map_err(|source| wrong(source.to_string()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(wrong("it is not a regular file".to_owned()));
-    }
-    let bytes = read_at_most(file, MAX_BYTES).map_err(|source| wrong(source.to_string()))?;
-    let bytes = bytes.ok_or_else(|| wrong(format!("larger than {MAX_BYTES} bytes")))?;
-    Config::parse(&bytes, |name| match nix::unistd::Group::from_name(name.as_str()) {
+pub(crate) fn read(file: &OwnedFd) -> Result<Config, Vec<LauncherError>> {
+    let error = |problem: String, fix: String| Step::Config.refused(path(), problem).with_hint(fix);
+    let text = fstat(file).at(Step::Config, path()).and_then(|stat| {
+        let regular = kind(&stat) == FileType::RegularFile;
+        must(regular, Step::Config, path(), "it is not a regular file")?;
+        read_whole(file, MAX_BYTES, Step::Config, path())
+    });
+    let fix = || format!("write {} anew from worker-launcher.cfg.example", path());
+    let text = text.map_err(|error| vec![error.with_hint(fix())])?;
+    let config = Config::parse(&text, |name| match Group::from_name(name.as_str()) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => {
             let fix = format!("groupadd --system {name}");
@@ -63,7 +62,8 @@ pub(crate) fn read(file: &OwnedFd) -> Result<Config, Vec<ConfigMistake>> {
             format!("cannot look up group `{name}`: {source}"),
             "see that the name service answers `getent group`",
         )),
-    })
+    });
+    config.map_err(|mistakes| mistakes.into_iter().map(|one| error(one.problem, one.fix)).collect())
 }
 
 /// A configuration with every default.

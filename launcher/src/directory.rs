@@ -5,77 +5,63 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use crate::error::{LauncherError, Result, Step};
-use crate::kernel::open_entry;
+use crate::error::{At, Result, Step, must};
+use crate::kernel::{open_entry, open_path};
 use crate::switches::without;
-use crate::sys_file::{read_at_most, unless_missing, write_all};
-use crate::trusted::open_trusted;
+use crate::sys_file::{kind, open, read_whole, unless_missing, write_all};
+use crate::trusted::trust;
 
 /// Far above any small file that root reads.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// An open directory and the path it was reached by, for error messages only.
+/// An open directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
-    path: String,
+    /// The path it was reached by, for messages only.
+    pub(crate) path: String,
 }
 
 impl Directory {
     /// Walks to a directory of root's through directories that only root can write.
     pub(crate) fn trusted(path: &str) -> Result<Self> {
-        let directory = Self::from_fd(open_trusted(path)?, path.to_owned());
-        let stat = fstat(&directory.fd).map_err(directory.failed(Step::Inspect))?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            Ok(directory)
-        } else {
-            Err(Step::Open.refused(path, "it is not a directory"))
-        }
+        let (fd, passed) = trust(path)?;
+        let directory = passed.last().is_some_and(|stat| kind(stat) == FileType::Directory);
+        must(directory, Step::Open, path, "it is not a directory")?;
+        Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Takes a descriptor that was opened elsewhere.
-    pub(crate) fn from_fd(fd: OwnedFd, path: String) -> Self {
-        Self { fd, path }
+    /// Walks to a directory with the present ids.
+    pub(crate) fn reached(path: &str) -> Result<Self> {
+        // Not for reading: that would need the right to list the directory, which nothing here does.
+        Ok(Self { fd: open_path(path).at(Step::Open, path)?, path: path.to_owned() })
     }
 
-    /// The path, for error messages.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The path of an entry, for error messages.
+    /// The path of an entry, for messages only.
     pub(crate) fn path_of(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 
-    fn failed(&self, step: Step) -> impl Fn(Errno) -> LauncherError {
-        move |source| step.failed(self.path.as_str())(source)
-    }
-
-    fn failed_at(&self, step: Step, name: &str) -> impl Fn(Errno) -> LauncherError {
-        move |source| step.failed(&self.path_of(name))(source)
-    }
-
     /// Opens a directory in it; symbolic links are refused.
     pub(crate) fn open(&self, name: &str) -> Result<Self> {
-        self.find(name)?.ok_or_else(|| self.failed_at(Step::Open, name)(Errno::NOENT))
+        let fd = self.open_entry(name, OFlags::DIRECTORY).at(Step::Open, self.path_of(name))?;
+        Ok(Self { fd, path: self.path_of(name) })
     }
 
     /// As [`Self::open`]; `None` when there is no such entry.
     pub(crate) fn find(&self, name: &str) -> Result<Option<Self>> {
-        let found = self.find_entry(name, OFlags::DIRECTORY)?;
-        Ok(found.map(|fd| Self::from_fd(fd, self.path_of(name))))
+        let path = self.path_of(name);
+        let found = unless_missing(self.open_entry(name, OFlags::DIRECTORY));
+        Ok(found.at(Step::Open, &path)?.map(|fd| Self { fd, path }))
     }
 
-    fn find_entry(&self, name: &str, kind: OFlags) -> Result<Option<OwnedFd>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | kind;
-        let opened = openat(&self.fd, name, flags, Mode::empty());
-        unless_missing(opened).map_err(self.failed_at(Step::Open, name))
+    fn open_entry(&self, name: &str, kind: OFlags) -> Result<OwnedFd, Errno> {
+        open(&self.fd, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | kind)
     }
 
     /// Makes and opens a directory that is root's alone; one of that name must not exist.
     pub(crate) fn make(&self, name: &str) -> Result<Self> {
-        mkdirat(&self.fd, name, Mode::RWXU).map_err(self.failed_at(Step::Create, name))?;
+        mkdirat(&self.fd, name, Mode::RWXU).at(Step::Create, self.path_of(name))?;
         self.open(name)
     }
 
@@ -83,27 +69,25 @@ impl Directory {
     /// it this mode and group.
     pub(crate) fn ensure(&self, name: &str, mode: u32, group: u32) -> Result<Self> {
         match mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(source) => return Err(self.failed_at(Step::Create, name)(source)),
+            Err(Errno::EXIST) => {}
+            made => made.at(Step::Create, self.path_of(name))?,
         }
         let directory = self.open(name)?;
-        let stat = fstat(&directory.fd).map_err(directory.failed(Step::Inspect))?;
+        let stat = fstat(&directory.fd).at(Step::Inspect, &directory.path)?;
         let found = stat.st_mode & 0o7777;
-        let others = stat.st_uid != 0 && !without("run-root-owner");
-        if others || found & 0o022 != 0 && !without("run-root-writable") {
-            let problem = format!(
-                "owned by uid {} with mode {found:04o}; must be root's and writable by root only",
-                stat.st_uid
-            );
-            return Err(Step::Inspect.refused(directory.path, problem));
-        }
+        let roots = stat.st_uid == 0 || without("run-root-owner");
+        let alone = found & 0o022 == 0 || without("run-root-writable");
+        let problem = format_args!(
+            "owned by uid {} with mode {found:04o}; must be root's and writable by root only",
+            stat.st_uid
+        );
+        must(roots && alone, Step::Inspect, &directory.path, problem)?;
         if stat.st_gid != group && !without("run-root-group") {
             fchown(&directory.fd, Some(Uid::ROOT), Some(Gid::from_raw(group)))
-                .map_err(directory.failed(Step::Own))?;
+                .at(Step::Own, &directory.path)?;
         }
         if found != mode && !without("run-root-mode") {
-            fchmod(&directory.fd, Mode::from_raw_mode(mode))
-                .map_err(directory.failed(Step::Own))?;
+            fchmod(&directory.fd, Mode::from_raw_mode(mode)).at(Step::Own, &directory.path)?;
         }
         Ok(directory)
     }
@@ -111,10 +95,9 @@ impl Directory {
     /// Makes a new file for writing, with exactly this mode; fails where the name exists.
     pub(crate) fn create(&self, name: &str, mode: u32) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let private = Mode::from_raw_mode(mode & 0o700);
-        openat(&self.fd, name, flags, private)
+        openat(&self.fd, name, flags, Mode::from_raw_mode(mode & 0o700))
             .and_then(|fd| fchmod(&fd, Mode::from_raw_mode(mode)).map(|()| fd))
-            .map_err(self.failed_at(Step::Create, name))
+            .at(Step::Create, self.path_of(name))
     }
 
     /// As [`Self::create`], after removing a file of that name.
@@ -125,27 +108,21 @@ impl Directory {
 
     /// Makes a new file with this content; fails where the name exists.
     pub(crate) fn create_with(&self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        let fd = self.create(name, mode)?;
-        write_all(&fd, content).map_err(self.failed_at(Step::Write, name))
+        write_all(self.create(name, mode)?, content).at(Step::Write, self.path_of(name))
     }
 
     /// A small file's content; `None` when there is no such entry.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(fd) = self.find_entry(name, OFlags::empty())? else {
-            return Ok(None);
-        };
-        let bytes = read_at_most(&fd, MAX_FILE_BYTES).map_err(self.failed_at(Step::Read, name))?;
-        bytes.map(Some).ok_or_else(|| {
-            let problem = format!("larger than {MAX_FILE_BYTES} bytes");
-            Step::Read.refused(self.path_of(name), problem)
-        })
+        let path = self.path_of(name);
+        let found = unless_missing(self.open_entry(name, OFlags::empty())).at(Step::Open, &path)?;
+        found.map(|file| read_whole(file, MAX_FILE_BYTES, Step::Read, &path)).transpose()
     }
 
     /// The names in it, in no order. A name that is no UTF-8 is none of ours and left out.
     pub(crate) fn entries(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd).map_err(self.failed(Step::Read))? {
-            match entry.map_err(self.failed(Step::Read))?.file_name().to_str() {
+        for entry in Dir::read_from(&self.fd).at(Step::Read, &self.path)? {
+            match entry.at(Step::Read, &self.path)?.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
                 Ok(name) => names.push(name.to_owned()),
             }
@@ -165,13 +142,13 @@ impl Directory {
 
     fn remove(&self, name: &str, kind: AtFlags) -> Result<()> {
         let removed = unless_missing(unlinkat(&self.fd, name, kind));
-        removed.map(drop).map_err(self.failed_at(Step::Remove, name))
+        removed.map(drop).at(Step::Remove, self.path_of(name))
     }
 
     /// Whether both are the same directory.
     pub(crate) fn is_same(&self, other: &Self) -> Result<bool> {
-        let own = fstat(&self.fd).map_err(self.failed(Step::Inspect))?;
-        let others = fstat(&other.fd).map_err(other.failed(Step::Inspect))?;
+        let own = fstat(&self.fd).at(Step::Inspect, &self.path)?;
+        let others = fstat(&other.fd).at(Step::Inspect, &other.path)?;
         Ok((own.st_dev, own.st_ino) == (others.st_dev, others.st_ino))
     }
 
@@ -180,17 +157,17 @@ impl Directory {
     /// Only for trees of root's own: their depth is bounded by what root put there.
     pub(crate) fn remove_contents(&self, kept: &str) -> Result<()> {
         for name in self.entries()?.iter().filter(|name| *name != kept) {
-            let failed = self.failed_at(Step::Remove, name);
-            match unless_missing(unlinkat(&self.fd, name, AtFlags::empty())) {
+            let path = self.path_of(name);
+            match unlinkat(&self.fd, name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                    let below = open_entry(&self.fd, name.as_str(), flags);
-                    if let Some(below) = unless_missing(below).map_err(failed)? {
-                        Self::from_fd(below, self.path_of(name)).remove_contents("")?;
+                    let below = unless_missing(open_entry(&self.fd, name.as_str(), flags));
+                    if let Some(fd) = below.at(Step::Remove, &path)? {
+                        Self { fd, path }.remove_contents("")?;
                         self.remove_dir(name)?;
                     }
                 }
-                removed => drop(removed.map_err(failed)?),
+                removed => drop(unless_missing(removed).at(Step::Remove, path)?),
             }
         }
         Ok(())

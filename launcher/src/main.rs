@@ -133,8 +133,9 @@ fn act(call: &Call, verb: &'static str, arguments: &[&str]) -> Result<u8> {
         ("code-dir" | "blob", [tree]) => ownership::give(call, &path(tree)?, Rule::READ)?,
         ("artifacts-dir", [dir]) => ownership::give(call, &path(dir)?, Rule::WRITE)?,
         ("rmr", [tree]) => remove::remove(call, &path(tree)?)?,
-        ("worker", [dir, script]) => host_command::worker(call, &path(dir)?, &path(script)?)?,
-        ("profiler", [dir, script]) => host_command::profiler(call, &path(dir)?, &path(script)?)?,
+        ("worker" | "profiler", [dir, script]) => {
+            host_command::run(call, verb, &path(dir)?, &path(script)?)?;
+        }
         ("signal", [pid, signal]) => signal::signal(call, number(pid)?, number(signal)?)?,
         ("run-oci-container", [dir, request, artifacts]) => {
             return run::run(call, &path(dir)?, &path(request)?, &path(artifacts)?);

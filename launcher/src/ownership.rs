@@ -16,7 +16,8 @@ use crate::error::{Result, Step};
 use crate::proc_fd;
 use crate::report;
 use crate::switches::without;
-use crate::tree::{self, Entry, Found, Visitor, kind};
+use crate::sys_file::kind;
+use crate::tree::{self, Entry, Found, Visitor};
 use crate::walk::{self, Owners};
 
 /// What the user may do with what becomes his.

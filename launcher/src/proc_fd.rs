@@ -3,11 +3,12 @@
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
-use rustix::fs::{chmodat, fstatfs, openat, readlinkat};
+use rustix::fs::{chmodat, fstatfs, readlinkat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step};
+use crate::sys_file;
 
 const PATH: &str = "/proc/self/fd";
 
@@ -17,7 +18,7 @@ const PATH: &str = "/proc/self/fd";
 ///
 /// [`Step::Inspect`] where `/proc` is missing or something else.
 pub(crate) fn open() -> Result<OwnedFd> {
-    directory().map_err(Step::Inspect.failed(PATH))
+    open_proc(PATH).at(Step::Inspect, PATH)
 }
 
 /// Changes the mode of what `file` holds; `directory` is what [`open`] gave.
@@ -27,12 +28,12 @@ pub(crate) fn chmod(directory: &OwnedFd, file: impl AsFd, mode: Mode) -> Result<
 
 /// The kernel's path of an open file.
 pub(crate) fn path_of(file: impl AsFd) -> Result<String, Errno> {
-    let path = readlinkat(directory()?, DecInt::from_fd(file), Vec::new())?;
+    let path = readlinkat(open_proc(PATH)?, DecInt::from_fd(file), Vec::new())?;
     path.into_string().map_err(|_| Errno::ILSEQ)
 }
 
-fn directory() -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, PATH, flags, Mode::empty())?;
+/// Opens a directory of the kernel's `/proc`, and no other.
+pub(crate) fn open_proc(path: &str) -> Result<OwnedFd, Errno> {
+    let directory = sys_file::open(CWD, path, OFlags::PATH | OFlags::DIRECTORY)?;
     if fstatfs(&directory)?.f_type == PROC_SUPER_MAGIC { Ok(directory) } else { Err(Errno::NODEV) }
 }

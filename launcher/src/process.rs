@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
+use crate::proc_fd::open_proc;
 use crate::switches::without;
-use crate::sys_file::read_at_most;
+use crate::sys_file::{open, read_at_most, unless_missing};
 use crate::sys_signal;
 
 /// Far above any of the files read here.
@@ -42,16 +43,9 @@ impl HeldProcess {
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             Err(source) => return Err(source),
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = openat(CWD, "/proc", flags, Mode::empty())?;
-        if fstatfs(&proc)?.f_type != PROC_SUPER_MAGIC {
-            return Err(Errno::INVAL);
-        }
-        match openat(&proc, pid.to_string(), flags, Mode::empty()) {
-            Ok(directory) => Ok(Some(Self { pid, pidfd, directory })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(source) => Err(source),
-        }
+        let directory =
+            open(open_proc("/proc")?, pid.to_string(), OFlags::PATH | OFlags::DIRECTORY);
+        Ok(unless_missing(directory)?.map(|directory| Self { pid, pidfd, directory }))
     }
 
     /// Takes hold of a recorded process; `None` when it is gone or its pid is another's now.
@@ -110,11 +104,9 @@ impl HeldProcess {
 
     /// Opens a file of `/proc/<pid>`; `None` when the process has ended.
     pub(crate) fn open(&self, name: &str) -> Result<Option<OwnedFd>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        match openat(&self.directory, name, flags, Mode::empty()) {
-            Ok(file) => Ok(Some(file)),
-            Err(Errno::NOENT | Errno::SRCH) => Ok(None),
-            Err(source) => Err(source),
+        match open(&self.directory, name, OFlags::RDONLY) {
+            Err(Errno::SRCH) => Ok(None),
+            opened => unless_missing(opened),
         }
     }
 

@@ -22,14 +22,14 @@ use crate::account;
 use crate::callers_file;
 use crate::cgroup::Hierarchies;
 use crate::config;
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step, must};
 use crate::host_command::UMASK;
 use crate::privilege::become_for_good;
 use crate::process::{HeldProcess, wait_for};
 use crate::report;
 use crate::switches::without;
 use crate::sys::{self, Fork};
-use crate::sys_file::read_at_most;
+use crate::sys_file::read_whole;
 use crate::sys_seccomp::{self, Filter};
 use crate::target::{self, Target};
 use crate::trusted::open_program;
@@ -101,12 +101,9 @@ pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
     let profiler = Profiler { path, program, command };
     let hierarchies = Hierarchies::find()?;
     let number = u32::try_from(pid).unwrap_or(0);
-    let (held, record) = match target::find(call, number, Step::Profile)? {
-        Some(Target { held, record: Some(record) }) => (held, record),
-        _ => {
-            let problem = "it is not the first process of a container";
-            return Err(Step::Profile.refused(pid, problem));
-        }
+    let target = target::find(call, number, Step::Profile)?;
+    let Some(Target { held, record: Some(record) }) = target else {
+        return Err(Step::Profile.refused(pid, "it is not the first process of a container"));
     };
     let container = record.container_id.as_str();
     let inside = open(&held, container, number)?;
@@ -123,10 +120,7 @@ pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
     };
     match wait_for(child).map_err(failed)?.exit_status().map(u8::try_from) {
         Some(Ok(code)) => Ok(code),
-        _ => {
-            let problem = "the profiler was ended by a signal";
-            Err(Step::Profile.refused(container, problem))
-        }
+        _ => Err(Step::Profile.refused(container, "the profiler was ended by a signal")),
     }
 }
 
@@ -134,7 +128,7 @@ pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
 /// the host's has made none of the others itself, since it had no right to.
 fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside> {
     let failed = Step::Profile.failed(container);
-    let refused = |problem: &str| Step::Profile.refused(container, problem);
+    let must = |holds, problem| must(holds, Step::Profile, container, problem);
     let own = HeldProcess::find(std::process::id()).map_err(failed)?;
     let own = own.ok_or_else(|| failed(Errno::SRCH))?;
     let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
@@ -147,25 +141,22 @@ fn open(held: &HeldProcess, container: &str, pid: u32) -> Result<Inside> {
     let filtered = status.lines().any(|line| line == "Seccomp:\t2");
     let mut filters = Vec::new();
     if filtered && !without("profiler-seccomp") {
-        let unknown = |source| refused(&format!("its system call filter cannot be read: {source}"));
-        filters = sys_seccomp::filters_of(pid).map_err(unknown)?;
+        filters = sys_seccomp::filters_of(pid).map_err(|source| {
+            let problem = format_args!("its system call filter cannot be read: {source}");
+            Step::Profile.refused(container, problem)
+        })?;
     }
     let mut namespaces = Vec::new();
     for (name, kind) in NAMESPACES {
-        match differing(name).map_err(failed)? {
-            Some(namespace) => namespaces.push((namespace, kind)),
-            None if matches!(kind, Kind::Mount | Kind::ProcessID)
-                && !without("host-namespaces") =>
-            {
-                return Err(refused("it is in a namespace of the host's: it is no container"));
-            }
-            None => {}
-        }
+        let namespace = differing(name).map_err(failed)?;
+        let optional = !matches!(kind, Kind::Mount | Kind::ProcessID) || without("host-namespaces");
+        let problem = "it is in a namespace of the host's: it is no container";
+        must(namespace.is_some() || optional, problem)?;
+        namespaces.extend(namespace.map(|namespace| (namespace, kind)));
     }
     let root = held.open("root").map_err(failed)?.ok_or_else(|| failed(Errno::SRCH))?;
-    if differing("ns/user").map_err(failed)?.is_some() && !without("own-user-namespace") {
-        return Err(refused("its first process made a user namespace, and could make all others"));
-    }
+    let none = differing("ns/user").map_err(failed)?.is_none() || without("own-user-namespace");
+    must(none, "its first process made a user namespace, and could make all others")?;
     // Still the process whose pid was used above.
     let runs = held.is_running().map_err(failed)?;
     runs.then_some(Inside { namespaces, root, filters }).ok_or_else(|| failed(Errno::SRCH))
@@ -207,14 +198,15 @@ fn become_profiler(
 
 /// The script's arguments, from the line that Storm wrote where the user can write.
 fn read_command(file: &OwnedFd, script: &HostPath) -> Result<Vec<CString>> {
-    let failed = Step::Read.failed("the profiler's command");
-    let text = read_at_most(file, MAX_BYTES).map_err(failed)?.ok_or_else(|| failed(Errno::FBIG))?;
+    const COMMAND: &str = "the profiler's command";
+    let text = read_whole(file, MAX_BYTES, Step::Read, COMMAND)?;
     let arguments = parse_command(&text).ok_or_else(|| {
         let problem = "not `<pid> <action> [<directory>]` with one of Storm's actions";
-        Step::Read.refused("the profiler's command", problem)
+        Step::Read.refused(COMMAND, problem)
     })?;
     let all = std::iter::once(script.as_str().to_owned()).chain(arguments);
-    all.map(|argument| CString::new(argument).map_err(|_| failed(Errno::INVAL))).collect()
+    all.map(|argument| CString::new(argument).map_err(|_| Errno::INVAL).at(Step::Read, COMMAND))
+        .collect()
 }
 
 /// Storm joins a list with blanks, whose first part is empty.

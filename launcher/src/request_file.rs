@@ -5,9 +5,9 @@ use storm_oci_request::{HostPath, LaunchRequest};
 
 use crate::Call;
 use crate::callers_file;
-use crate::error::{Result, Step};
+use crate::error::{Result, Step, must};
 use crate::switches::without;
-use crate::sys_file::read_at_most;
+use crate::sys_file::read_whole;
 
 /// Far above any real request.
 const MAX_BYTES: usize = 1 << 20;
@@ -29,34 +29,30 @@ pub(crate) struct WorkerPaths {
 ///
 /// [`Step::Request`] for everything that is wrong with its content.
 pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result<LaunchRequest> {
-    let Call { caller, account, .. } = call;
+    let Call { caller, account, config } = call;
     let caller = &caller.identity;
     let file = callers_file::open(caller, caller, path, [Step::Open, Step::Read])?;
     let limit = if without("request-size") { usize::MAX } else { MAX_BYTES };
-    let bytes = read_at_most(&file, limit)
-        .map_err(Step::Read.failed(path))?
-        .ok_or_else(|| Step::Read.refused(path, format!("larger than {MAX_BYTES} bytes")))?;
-    let refused = |problem: String| Step::Request.refused(path, problem);
-    let request = LaunchRequest::parse(&bytes).map_err(|problem| refused(problem.to_string()))?;
-    if request.username != account.name && !without("request-user") {
-        let problem = format!("the request names `{}`", request.username);
-        return Err(Step::Account.refused(&account.name, problem));
-    }
-    let cgroup = request.check_cgroup(&call.config.cgroup_parent);
-    if !without("request-cgroup") {
-        cgroup.map_err(|problem| refused(problem.to_string()))?;
-    }
-    let id = request.container_id.worker_id();
-    if worker.directory.components().last() != Some(id.as_str()) && !without("request-worker") {
-        let problem = format!("its worker is {id}, the worker directory is `{}`", worker.directory);
-        return Err(refused(problem));
-    }
+    let bytes = read_whole(&file, limit, Step::Read, path)?;
+    let refused = |problem| Step::Request.refused(path, problem);
+    let request = LaunchRequest::parse(&bytes).map_err(refused)?;
+    let same = request.username == account.name || without("request-user");
+    let problem = format_args!("the request names `{}`", request.username);
+    must(same, Step::Account, &account.name, problem)?;
+    let cgroup = request.check_cgroup(&config.cgroup_parent);
+    cgroup.or_else(
+        |problem| if without("request-cgroup") { Ok(()) } else { Err(refused(problem)) },
+    )?;
+    let (id, directory) = (request.container_id.worker_id(), &worker.directory);
+    let same = directory.components().last() == Some(id.as_str()) || without("request-worker");
+    let problem = format_args!("its worker is {id}, the worker directory is `{directory}`");
+    must(same, Step::Request, path, problem)?;
     for (name, file) in
         [("pidFile", &request.pid_file), ("containerScriptPath", &request.container_script_path)]
     {
-        if !file.starts_with(&worker.directory) && !without("request-places") {
-            return Err(refused(format!("{name} `{file}` is not in the worker directory")));
-        }
+        let inside = file.starts_with(directory) || without("request-places");
+        let problem = format_args!("{name} `{file}` is not in the worker directory");
+        must(inside, Step::Request, path, problem)?;
     }
     Ok(request)
 }

@@ -63,7 +63,7 @@ pub(crate) fn enter_private_namespace(
     }
     let root = Directory::trusted(config.run_root.as_str())?;
     let same = root.is_same(&run_root.root)?;
-    must(same, Step::Mount, root.path(), "it is another directory in the private namespace")?;
+    must(same, Step::Mount, &root.path, "it is another directory in the private namespace")?;
     Ok(PrivateView { layers: root.open("layers")?, container: root.open(container.as_str())? })
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn mount_overlay(view: &PrivateView, layers: &[LayerRecord]) -> Resul
         symlinkat(target, &stage, index.to_string()).at(Step::Mount, &layer.path)?;
     }
     let upper = view.container.open("upper")?;
-    look_like_the_image(&upper, &stage).at(Step::Own, upper.path())?;
+    look_like_the_image(&upper, &stage).at(Step::Own, &upper.path)?;
     let rootfs = view.container.path_of("rootfs");
     let lowers: Vec<String> = (0..layers.len()).map(|index| index.to_string()).collect();
     let lowers = lowers.join(":");

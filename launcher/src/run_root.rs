@@ -73,7 +73,7 @@ impl RunRoot {
     pub(crate) fn serialize(&self) -> Result<OwnedFd> {
         let own = open(&self.root, ".", OFlags::RDONLY | OFlags::DIRECTORY);
         own.and_then(|own| lock(&own, FlockOperation::LockExclusive).map(|()| own))
-            .at(Step::Lock, self.root.path())
+            .at(Step::Lock, &self.root.path)
     }
 
     /// The record of a container; `None` when there is none, or one that a loss of power emptied.

@@ -88,7 +88,7 @@ impl Runc {
         output: &OutputFiles,
         lock: &OwnedFd,
     ) -> Result<()> {
-        let place = directory.path();
+        let place = &*directory.path;
         let log = format!("{place}/{LOG}");
         let pid_file = format!("{place}/{PID}");
         let own = ["--log", &log, "--log-format", "json", "run", "--detach"];

@@ -7,9 +7,13 @@ use std::ffi::CString;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Uid};
+use rustix::process::{
+    DumpableBehavior, Gid, Resource, Rlimit, Uid, chdir, getgroups, getpriority_process, getrlimit,
+    set_dumpable_behavior, setpriority_process, setrlimit, setsid, umask,
+};
+use rustix::thread::{no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, LauncherError, Result, Step};
 use crate::privilege::Identity;
 use crate::sys;
 
@@ -33,12 +37,10 @@ impl CallerProcess {
     ///
     /// [`Step::Sanitize`]
     pub(crate) fn give_back(&self) -> Result<()> {
-        let failed = Step::Sanitize.failed("resource limits");
-        rustix::process::setpriority_process(None, self.nice).map_err(failed)?;
-        for (resource, limit) in &self.limits {
-            rustix::process::setrlimit(*resource, *limit).map_err(failed)?;
-        }
-        Ok(())
+        let set = |(resource, limit): &(Resource, Rlimit)| setrlimit(*resource, *limit);
+        setpriority_process(None, self.nice)
+            .and_then(|()| self.limits.iter().try_for_each(set))
+            .at(Step::Sanitize, "resource limits")
     }
 }
 
@@ -55,37 +57,34 @@ const DESCRIPTORS: u64 = 4096;
 ///
 /// [`Step::BecomeRoot`] when the program does not run as root, with the likely cause.
 pub(crate) fn first_acts() -> Result<CallerProcess> {
-    let failed = |object: &'static str| move |source: Errno| Step::Sanitize.failed(object)(source);
-    sys::tidy_descriptors().map_err(failed("file descriptors"))?;
+    sys::tidy_descriptors().at(Step::Sanitize, "file descriptors")?;
     let (uids, gids) = sys::resuid_resgid();
     let ([uid, effective, _], [gid, ..]) = (uids, gids);
     if effective != 0 {
         return Err(why_not_root());
     }
-    let groups = rustix::process::getgroups().map_err(failed("groups"))?;
+    let groups = getgroups().at(Step::Sanitize, "groups")?;
     let identity = Identity { uid, gid, groups: groups.iter().map(|gid| gid.as_raw()).collect() };
-    become_root().map_err(failed("ids"))?;
-    let nice = rustix::process::getpriority_process(None).map_err(failed("priority"))?;
+    become_root().at(Step::Sanitize, "ids")?;
+    let nice = getpriority_process(None).at(Step::Sanitize, "priority")?;
     let environment = sys::environment();
-    sys::clear_environment().map_err(failed("environment"))?;
-    rustix::process::umask(Mode::from_raw_mode(0o077));
-    rustix::process::chdir("/").map_err(failed("working directory"))?;
+    sys::clear_environment().at(Step::Sanitize, "environment")?;
+    umask(Mode::from_raw_mode(0o077));
+    chdir("/").at(Step::Sanitize, "working directory")?;
     sys::reset_signals_and_timers();
     sys::ignore_signals();
-    sys::reset_scheduling().map_err(failed("scheduling"))?;
+    sys::reset_scheduling().at(Step::Sanitize, "scheduling")?;
     // Fails only for the leader of a process group; what its terminal sends is ignored as well.
-    let _leader = rustix::process::setsid();
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(failed("dumpable flag"))?;
-    let limits = raise_limits().map_err(failed("resource limits"))?;
+    let _leader = setsid();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Sanitize, "dumpable flag")?;
+    let limits = raise_limits().at(Step::Sanitize, "resource limits")?;
     Ok(CallerProcess { identity, limits, environment, nice })
 }
 
 fn become_root() -> Result<(), Errno> {
-    let (uid, gid) = (Uid::ROOT, rustix::process::Gid::ROOT);
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    rustix::thread::set_thread_groups(&[])?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    set_thread_groups(&[])?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     if sys::resuid_resgid() == ([0; 3], [0; 3]) { Ok(()) } else { Err(Errno::PERM) }
 }
 
@@ -94,9 +93,9 @@ fn become_root() -> Result<(), Errno> {
 fn raise_limits() -> Result<Vec<(Resource, Rlimit)>, Errno> {
     let mut before = Vec::new();
     let mut change = |resource, wanted: fn(Rlimit) -> Rlimit| {
-        let limit = rustix::process::getrlimit(resource);
+        let limit = getrlimit(resource);
         before.push((resource, limit));
-        rustix::process::setrlimit(resource, wanted(limit))
+        setrlimit(resource, wanted(limit))
     };
     change(Resource::Core, |limit| Rlimit { current: Some(0), maximum: limit.maximum })?;
     for resource in RAISED {
@@ -109,6 +108,10 @@ fn raise_limits() -> Result<Vec<(Resource, Rlimit)>, Errno> {
     Ok(before)
 }
 
+/// What to do about a program on such a file system.
+pub(crate) const NOSUID_FIX: &str =
+    "install it on another file system, or mount this one without nosuid";
+
 /// Whether the program lies on a file system whose setuid bits do not count.
 pub(crate) fn lies_on_nosuid() -> bool {
     rustix::fs::statvfs("/proc/self/exe")
@@ -116,17 +119,14 @@ pub(crate) fn lies_on_nosuid() -> bool {
 }
 
 fn why_not_root() -> LauncherError {
-    let (cause, fix) = if rustix::thread::no_new_privs() == Ok(true) {
+    let (cause, fix) = if no_new_privs() == Ok(true) {
         (
             "no_new_privs is set, as by a sandboxed systemd unit",
             "take NoNewPrivileges=, RestrictSUIDSGID=, SystemCallFilter= and the other \
              sandboxing options out of the supervisor's unit",
         )
     } else if lies_on_nosuid() {
-        (
-            "the program lies on a file system that is mounted nosuid",
-            "install it on another file system, or mount this one without nosuid",
-        )
+        ("the program lies on a file system that is mounted nosuid", NOSUID_FIX)
     } else {
         (
             "the program is not installed setuid root (owner root, mode 6550)",

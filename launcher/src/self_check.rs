@@ -3,10 +3,11 @@
 //! Asked through `/proc/self/exe`, so that no path is trusted: a hard link elsewhere, a copy with
 //! other modes or a program in the wrong group refuses to work.
 
-use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, OFlags, Stat, fstat};
 
 use crate::config::Config;
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, LauncherError, Result, Step};
+use crate::sys_file::open;
 
 /// Root-owned, setuid and setgid, runnable by the launcher's group, nothing for others.
 const MODE: u32 = 0o6550;
@@ -25,9 +26,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 
 /// What `fstat` tells of the running program.
 pub(crate) fn stat_self() -> Result<Stat> {
-    let failed = Step::OwnFile.failed(EXE);
-    let file = openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    fstat(&file).map_err(failed)
+    open(CWD, EXE, OFlags::PATH).and_then(fstat).at(Step::OwnFile, EXE)
 }
 
 /// Something wrong with the running program, and how to mend it.
@@ -37,27 +36,21 @@ pub(crate) fn fault(problem: impl std::fmt::Display, fix: impl Into<String>) -> 
 
 /// Every reason not to trust a program file with this `stat`.
 pub(crate) fn faults(stat: &Stat, config: &Config) -> Vec<LauncherError> {
-    let mut faults = Vec::new();
+    let (uid, gid, mode, links) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777, stat.st_nlink);
     let (group, wanted) = (&config.group_name, config.group_id);
     let install = format!("chown root:{group} on it, then chmod 6550");
-    if stat.st_uid != 0 {
-        faults.push(fault(format!("owned by uid {}, must be root's", stat.st_uid), &install));
-    }
-    if stat.st_gid != wanted {
-        let problem = format!("its group is {}, must be {group} ({wanted})", stat.st_gid);
-        faults.push(fault(problem, &install));
-    }
-    let mode = stat.st_mode & 0o7777;
-    if mode != MODE {
-        let problem = format!("its mode is {mode:04o}, must be {MODE:04o}");
-        faults.push(fault(problem, "chmod 6550 on it"));
-    }
-    if stat.st_nlink != 1 {
-        let problem = format!("it has {} hard links, must have one", stat.st_nlink);
-        let fix = "remove its other names (find -samefile), or install it anew";
-        faults.push(fault(problem, fix));
-    }
-    faults
+    let rules = [
+        (uid == 0, format!("owned by uid {uid}, must be root's"), &*install),
+        (gid == wanted, format!("its group is {gid}, must be {group} ({wanted})"), &install),
+        (mode == MODE, format!("its mode is {mode:04o}, must be {MODE:04o}"), "chmod 6550 on it"),
+        (
+            links == 1,
+            format!("it has {links} hard links, must have one"),
+            "remove its other names (find -samefile), or install it anew",
+        ),
+    ];
+    let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+    broken.map(|(_, problem, fix)| fault(problem, fix)).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Files by descriptors: opened, and small ones read and written as a whole.
 
+use std::fmt::Display;
+
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, openat};
 use rustix::io::{Errno, read, retry_on_intr, write};
 use rustix::path::Arg;
 
@@ -54,6 +56,26 @@ pub(crate) fn read_at_most(file: impl AsFd, limit: usize) -> Result<Option<Vec<u
             return Ok(None);
         }
     }
+}
+
+/// Reads all of a file that has at most `limit` bytes.
+///
+/// # Errors
+///
+/// `step` on `object`, for a larger one too.
+pub(crate) fn read_whole(
+    file: impl AsFd,
+    limit: usize,
+    step: Step,
+    object: impl Display,
+) -> error::Result<Vec<u8>> {
+    let bytes = read_at_most(file, limit).at(step, &object)?;
+    bytes.ok_or_else(|| step.refused(object, format_args!("larger than {limit} bytes")))
+}
+
+/// What kind of file this `stat` is of.
+pub(crate) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
 }
 
 /// Writes all of `bytes`.

@@ -8,12 +8,13 @@
 use std::ffi::{CStr, CString};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{Dir, FileType, OFlags, Stat, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, LauncherError, Result, Step, must};
 use crate::kernel::open_entry;
 use crate::switches::without;
+use crate::sys_file::{kind, open};
 use crate::walk::{Owners, Place};
 
 /// Directories above the current one that stay open.
@@ -21,11 +22,6 @@ const HELD: usize = 32;
 
 /// Characters of a path that an error or a note shows.
 const SHOWN: usize = 4096;
-
-/// What kind of file this `stat` is of.
-pub(crate) fn kind(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
 
 /// What an entry of a tree is.
 #[derive(Debug)]
@@ -113,10 +109,9 @@ struct Tree<'v, V> {
 /// The visitor's; [`Step::Find`] when nothing is there; the top is a mount point or somebody
 /// else's; somebody moved a directory that is on the current path.
 pub(crate) fn visit<V: Visitor>(place: &Place<'_>, visitor: &mut V) -> Result<()> {
-    let failed = V::STEP.failed(place.parent_path);
-    let current = fcntl_dupfd_cloexec(&place.parent, 0).map_err(failed)?;
-    let stat = fstat(&current).map_err(failed)?;
-    let top = CString::new(place.name).map_err(|_| failed(Errno::INVAL))?;
+    let current = fcntl_dupfd_cloexec(&place.parent, 0).at(V::STEP, place.parent_path)?;
+    let stat = fstat(&current).at(V::STEP, place.parent_path)?;
+    let top = CString::new(place.name).map_err(|_| Errno::INVAL).at(V::STEP, place.name)?;
     let path = place.parent_path.to_owned();
     let mut tree = Tree { visitor, owners: place.owners, current, path, frames: Vec::new() };
     tree.push(CString::default(), &stat, vec![top]);
@@ -164,8 +159,7 @@ impl<V: Visitor> Tree<'_, V> {
     /// Goes into a directory and handles its entries, but for the directories among them.
     fn enter(&mut self, name: &CStr, directory: &OwnedFd, stat: &Stat) -> Result<bool> {
         self.visitor.prepare(directory, stat);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let read = openat(directory, c".", flags, Mode::empty())
+        let read = open(directory, c".", OFlags::RDONLY | OFlags::DIRECTORY)
             .and_then(|directory| Ok((Dir::read_from(&directory)?, directory)));
         let (mut entries, directory) = match read {
             Ok(read) => read,
@@ -187,7 +181,7 @@ impl<V: Visitor> Tree<'_, V> {
         self.push(name.to_owned(), stat, Vec::new());
         let mut directories = Vec::new();
         while let Some(entry) = entries.read() {
-            let entry = entry.map_err(V::STEP.failed(&*self.path))?;
+            let entry = entry.at(V::STEP, &self.path)?;
             let name = entry.file_name();
             if name != c"."
                 && name != c".."
@@ -223,13 +217,11 @@ impl<V: Visitor> Tree<'_, V> {
     }
 
     fn reopen(&self, expected: (u64, u64)) -> Result<OwnedFd> {
-        let failed = V::STEP.failed(&*self.path);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = openat(&self.current, c"..", flags, Mode::empty()).map_err(failed)?;
-        let stat = fstat(&above).map_err(failed)?;
-        if (stat.st_dev, stat.st_ino) == expected || without("moved-directories") {
-            return Ok(above);
-        }
-        Err(V::STEP.refused(&self.path, "directories in it are being moved"))
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let above = open(&self.current, c"..", flags).at(V::STEP, &self.path)?;
+        let stat = fstat(&above).at(V::STEP, &self.path)?;
+        let same = (stat.st_dev, stat.st_ino) == expected || without("moved-directories");
+        must(same, V::STEP, &self.path, "directories in it are being moved")?;
+        Ok(above)
     }
 }

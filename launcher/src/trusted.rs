@@ -1,28 +1,32 @@
 //! Opening files that root trusts: they and every directory above them belong to root, and nobody
 //! else can write to them.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{CHECK_SETUP, LauncherError, Result, Step};
 use crate::switches::without;
+use crate::sys_file::{kind, open};
 
-/// Opens a root-owned file below root-owned directories that only root can write.
+/// Opens a root-owned file below root-owned directories that only root can write; with it, what
+/// `fstat` tells of each of them, `/` first.
 ///
 /// # Errors
 ///
 /// [`Step::Config`] naming the component that fails.
-pub(crate) fn open_trusted(path: &str) -> Result<OwnedFd> {
-    trust(path).map(|(file, _)| file)
+pub(crate) fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>)> {
+    let mut problems = Vec::new();
+    let opened = inspect(path, &mut problems);
+    problems.into_iter().next().map_or(opened, Err)
 }
 
-/// As [`open_trusted`], of a program that root can execute.
+/// As [`trust`], of a program that root can execute.
 ///
 /// # Errors
 ///
-/// As [`open_trusted`].
+/// As [`trust`].
 pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd> {
     let (program, passed) = trust(path.as_str())?;
     check_program(path, &passed)?;
@@ -35,31 +39,13 @@ pub(crate) fn open_program(path: &HostPath) -> Result<OwnedFd> {
 ///
 /// [`Step::Config`].
 pub(crate) fn check_program(path: &HostPath, passed: &[Stat]) -> Result<()> {
-    let executable = |stat: &Stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o100 != 0
-    };
+    let executable = |stat: &Stat| kind(stat) == FileType::RegularFile && stat.st_mode & 0o100 != 0;
     if passed.last().is_some_and(executable) {
         return Ok(());
     }
-    let problem = "not a program that root can execute";
     Err(Step::Config
-        .refused(path.as_str(), problem)
+        .refused(path, "not a program that root can execute")
         .with_hint("install it, and set its path in worker-launcher.cfg"))
-}
-
-/// What `fstat` tells of a trusted file and of every directory above it, `/` first.
-///
-/// # Errors
-///
-/// As [`open_trusted`].
-pub(crate) fn lineage(path: &str) -> Result<Vec<Stat>> {
-    trust(path).map(|(_, passed)| passed)
-}
-
-fn trust(path: &str) -> Result<(OwnedFd, Vec<Stat>)> {
-    let mut problems = Vec::new();
-    let opened = inspect(path, &mut problems);
-    problems.into_iter().next().map_or(opened, Err)
 }
 
 /// Walks to `path`, and notes every component on the way that cannot be trusted.
@@ -72,12 +58,12 @@ pub(crate) fn inspect(
     problems: &mut Vec<LauncherError>,
 ) -> Result<(OwnedFd, Vec<Stat>)> {
     let mut walked = String::new();
-    let (mut current, stat) = open_below(CWD.as_fd(), "/", "/", problems)?;
+    let (mut current, stat) = open_below(CWD, "/", "/", problems)?;
     let mut passed = vec![stat];
     for name in path.split('/').filter(|name| !name.is_empty()) {
         walked.push('/');
         walked.push_str(name);
-        let (next, stat) = open_below(current.as_fd(), name, &walked, problems)?;
+        let (next, stat) = open_below(current, name, &walked, problems)?;
         current = next;
         passed.push(stat);
     }
@@ -90,36 +76,29 @@ pub(crate) fn inspect(
 ///
 /// As [`inspect`].
 pub(crate) fn open_below(
-    parent: BorrowedFd<'_>,
+    parent: impl AsFd,
     name: &str,
     path: &str,
     problems: &mut Vec<LauncherError>,
 ) -> Result<(OwnedFd, Stat)> {
-    let failed = |source: Errno| {
-        let (problem, fix) = match source {
-            Errno::NOENT => (source.to_string(), "make it, as root"),
-            Errno::LOOP | Errno::NOTDIR => (
-                format!("{source} (symbolic links are not followed here)"),
-                "put a directory or file in its place, or name the path it leads to",
-            ),
-            _ => (source.to_string(), "run `worker-launcher --checksetup` as root"),
-        };
-        Step::Config.refused(path, problem).with_hint(fix)
-    };
-    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK;
     flags.set(OFlags::NOFOLLOW, !without("trusted-links"));
-    let opened = openat(parent, name, flags, Mode::empty()).map_err(failed)?;
-    let stat = fstat(&opened).map_err(failed)?;
-    let mut note = |problem: String, fix: String| {
-        problems.push(Step::Config.refused(path, problem).with_hint(fix));
-    };
+    let opened = open(parent, name, flags).and_then(|file| Ok((fstat(&file)?, file)));
+    let (stat, file) = opened.map_err(|source| match source {
+        Errno::NOENT => Step::Config.refused(path, source).with_hint("make it, as root"),
+        Errno::LOOP | Errno::NOTDIR => Step::Config
+            .refused(path, format_args!("{source} (symbolic links are not followed here)"))
+            .with_hint("put a directory or file in its place, or name the path it leads to"),
+        _ => Step::Config.refused(path, source).with_hint(CHECK_SETUP),
+    })?;
     if stat.st_uid != 0 && !without("trusted-owner") {
-        note(format!("owned by uid {}, must be root's", stat.st_uid), format!("chown root {path}"));
+        let problem = format!("owned by uid {}, must be root's", stat.st_uid);
+        problems.push(Step::Config.refused(path, problem).with_hint(format!("chown root {path}")));
     }
     if stat.st_mode & 0o022 != 0 && !without("trusted-mode") {
         let mode = stat.st_mode & 0o7777;
         let problem = format!("mode {mode:04o} lets group or others write, must not");
-        note(problem, format!("chmod go-w {path}"));
+        problems.push(Step::Config.refused(path, problem).with_hint(format!("chmod go-w {path}")));
     }
-    Ok((opened, stat))
+    Ok((file, stat))
 }

@@ -5,15 +5,18 @@
 //! there only through the supervisor's or the named user's. Each step is an `openat` on the
 //! directory held before; so what was checked is what is used.
 
+use std::fmt::Display;
+
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
 use crate::Call;
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, LauncherError, Result, Step, must};
 use crate::privilege::acting_as;
 use crate::switches::without;
+use crate::sys_file::{kind, open};
 
 /// Whose files and directories a verb may touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,12 +62,9 @@ pub(crate) struct Place<'p> {
 /// it met.
 pub(crate) fn parent_of<'p>(call: &Call, path: &'p HostPath, step: Step) -> Result<Place<'p>> {
     let (parent_path, name) = path.as_str().rsplit_once('/').unwrap_or_default();
-    if name.is_empty() {
-        return Err(step.refused("/", "it is the root directory"));
-    }
+    must(!name.is_empty(), step, "/", "it is the root directory")?;
     let owners = Owners { supervisor: call.caller.identity.uid, user: call.account.identity.uid };
-    let root = open(CWD, "/", OFlags::DIRECTORY);
-    let (directory, _) = root.map_err(step.failed("/"))?;
+    let directory = open(CWD, "/", OFlags::DIRECTORY | OFlags::PATH).at(step, "/")?;
     let mut walk = Walk { owners, step, directory, walked: String::new(), reached: false };
     let mut names = parent_path.split('/').filter(|name| !name.is_empty());
     acting_as(&call.caller.identity, || {
@@ -76,10 +76,8 @@ pub(crate) fn parent_of<'p>(call: &Call, path: &'p HostPath, step: Step) -> Resu
         Ok::<_, LauncherError>(())
     })??;
     names.try_for_each(|name| walk.descend(name))?;
-    if !walk.reached && !without("supervisors-directory") {
-        let problem = format!("no directory above it belongs to uid {}", owners.supervisor);
-        return Err(step.refused(path.as_str(), problem));
-    }
+    let problem = format_args!("no directory above it belongs to uid {}", owners.supervisor);
+    must(walk.reached || without("supervisors-directory"), step, path, problem)?;
     Ok(Place { owners, parent: walk.directory, parent_path, name })
 }
 
@@ -95,23 +93,20 @@ struct Walk {
 
 impl Walk {
     fn descend(&mut self, name: &str) -> Result<()> {
-        let above = fstat(&self.directory).map_err(|source| self.failed(source))?;
+        let above = fstat(&self.directory).at(self.step, &self.walked)?;
         self.walked.push('/');
         self.walked.push_str(name);
-        let (mut next, mut stat) = self.open(name, OFlags::NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        let (mut next, mut stat) = self.open(&self.directory, name, OFlags::NOFOLLOW)?;
+        if kind(&stat) == FileType::Symlink {
             // Such as `/opt/storm -> apache-storm-2.8.3`: made by root where only root can write,
             // so nobody exchanges it before it is followed.
             let roots = stat.st_uid == 0 && above.st_uid == 0 && above.st_mode & 0o022 == 0;
-            if (self.reached || !roots) && !without("links-on-the-way") {
-                return Err(self.refused("it is a symbolic link".to_owned()));
-            }
-            (next, stat) = self.open(name, OFlags::DIRECTORY)?;
+            let follow = !self.reached && roots || without("links-on-the-way");
+            self.must(follow, "it is a symbolic link")?;
+            (next, stat) = self.open(&self.directory, name, OFlags::DIRECTORY)?;
             self.judge_way_to(&next)?;
         }
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Err(self.failed(Errno::NOTDIR));
-        }
+        self.must(kind(&stat) == FileType::Directory, Errno::NOTDIR)?;
         self.judge(&stat)?;
         self.directory = next;
         Ok(())
@@ -121,13 +116,11 @@ impl Walk {
     fn judge_way_to(&mut self, target: &OwnedFd) -> Result<()> {
         let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
         let mut above: Vec<Stat> = Vec::new();
-        let (mut current, mut stat) =
-            open(target, "..", OFlags::DIRECTORY).map_err(|source| self.failed(source))?;
+        let (mut current, mut stat) = self.open(target, "..", OFlags::DIRECTORY)?;
         // The root's parent is the root.
         while above.last().map(identity) != Some(identity(&stat)) {
             above.push(stat);
-            (current, stat) =
-                open(&current, "..", OFlags::DIRECTORY).map_err(|source| self.failed(source))?;
+            (current, stat) = self.open(&current, "..", OFlags::DIRECTORY)?;
         }
         above.iter().rev().try_for_each(|stat| self.judge(stat))
     }
@@ -137,35 +130,29 @@ impl Walk {
         let Owners { supervisor, user } = self.owners;
         if self.reached {
             let objection = self.owners.objection(stat);
-            return objection.map_or(Ok(()), |problem| Err(self.refused(problem)));
+            return self.must(objection.is_none(), objection.unwrap_or_default());
         }
         self.reached = stat.st_uid == supervisor;
-        if self.reached || stat.st_uid == 0 || without("owners-above") {
-            return Ok(());
-        }
-        Err(self.refused(format!(
+        let passes = self.reached || stat.st_uid == 0 || without("owners-above");
+        let problem = format_args!(
             "owned by uid {}, but above the supervisor's directories (uid {supervisor}) only \
              root's may lie, even for uid {user}",
             stat.st_uid
-        )))
+        );
+        self.must(passes, problem)
     }
 
-    fn open(&self, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat)> {
-        open(&self.directory, name, flags).map_err(|source| self.failed(source))
+    fn open(&self, at: impl AsFd, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat)> {
+        let opened =
+            open(at, name, flags | OFlags::PATH).and_then(|file| Ok((fstat(&file)?, file)));
+        let (stat, file) = opened.map_err(|source| {
+            let step = if source == Errno::NOENT { Step::Find } else { self.step };
+            step.failed(&self.walked)(source)
+        })?;
+        Ok((file, stat))
     }
 
-    fn failed(&self, source: Errno) -> LauncherError {
-        let step = if source == Errno::NOENT { Step::Find } else { self.step };
-        step.failed(self.walked.as_str())(source)
+    fn must(&self, holds: bool, problem: impl Display) -> Result<()> {
+        must(holds, self.step, &self.walked, problem)
     }
-
-    fn refused(&self, problem: String) -> LauncherError {
-        self.step.refused(self.walked.as_str(), problem)
-    }
-}
-
-fn open(parent: impl AsFd, name: &str, flags: OFlags) -> Result<(OwnedFd, Stat), Errno> {
-    let opened = openat(parent, name, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = fstat(&opened)?;
-    Ok((opened, stat))
 }

@@ -5,8 +5,7 @@ use rustix::fd::OwnedFd;
 use storm_oci_request::{ContainerId, HostPath};
 
 use crate::directory::Directory;
-use crate::error::{Result, Step};
-use crate::kernel::open_path;
+use crate::error::Result;
 use crate::privilege::{Identity, acting_as};
 
 /// The container's standard output and error.
@@ -29,7 +28,7 @@ pub(crate) fn create_output(
     container: &ContainerId,
 ) -> Result<OutputFiles> {
     acting_as(user, || {
-        let directory = open_directory(artifacts.as_str())?;
+        let directory = Directory::reached(artifacts.as_str())?;
         Ok(OutputFiles {
             out: directory.replace(&format!("runc-{container}.out"), OUTPUT_MODE)?,
             err: directory.replace(&format!("runc-{container}.err"), OUTPUT_MODE)?,
@@ -41,15 +40,8 @@ pub(crate) fn create_output(
 pub(crate) fn write_file(identity: &Identity, path: &str, mode: u32, content: &[u8]) -> Result<()> {
     acting_as(identity, || {
         let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        let directory = open_directory(parent)?;
+        let directory = Directory::reached(parent)?;
         directory.remove_file(name)?;
         directory.create_with(name, mode, content)
     })?
-}
-
-/// Opens a directory with the present ids.
-pub(crate) fn open_directory(path: &str) -> Result<Directory> {
-    // Not for reading: that would need the right to list the directory, which nothing here does.
-    let fd = open_path(path).map_err(Step::Open.failed(path))?;
-    Ok(Directory::from_fd(fd, path.to_owned()))
 }

@@ -182,7 +182,7 @@ fn a_script_that_the_user_exchanged_is_refused() {
     let large = fs::File::create(&script).unwrap();
     large.set_len(5 << 20).unwrap();
     std::os::unix::fs::chown(&script, Some(SUPERVISOR.uid), None).unwrap();
-    refused("too large");
+    refused("larger than 4194304 bytes");
 }
 
 /// The copy is the user's doing: his directory's links and files lead no further than he does.
