@@ -14,6 +14,7 @@ use crate::error::SupervisorError;
 use crate::events::EventQueue;
 use crate::hierarchy::Hierarchies;
 use crate::image::Images;
+use crate::in_use::LayersInUse;
 use crate::installation::Installation;
 use crate::launcher::Launcher;
 use crate::metering::Meter;
@@ -89,19 +90,23 @@ impl Containers {
         let hierarchies = settings
             .as_ref()
             .and_then(|settings| problems.note(Hierarchies::read(&settings.cgroup_root)));
-        let store = settings.as_ref().and_then(|settings| settings.store.clone());
-        let images = store.map(|store| problems.note(Images::new(store)));
         problems.note(process::check_support());
         let uid = Uid::current();
+        let records =
+            settings.as_ref().zip(installation.as_ref()).map(|(settings, installation)| {
+                Records::new(&installation.run_root, uid.as_raw(), &settings.workers_root)
+            });
+        let store = settings.as_ref().and_then(|settings| settings.store.clone());
+        let in_use = records.clone().map(LayersInUse::new);
+        let images = store.map(|store| problems.note(Images::new(store, in_use)));
         let account = problems.note(own_account(uid));
         let watch = problems.note(Watch::start(events.clone()));
         let complete = (|| {
             let settings = settings?;
             let hierarchies = Arc::new(hierarchies?);
-            let run_root = installation?.run_root;
             Some(Self {
                 launcher,
-                records: Records::new(&run_root, uid.as_raw(), &settings.workers_root),
+                records: records?,
                 meter: Meter::new(Arc::clone(&hierarchies), settings.cgroup_parent.clone()),
                 hierarchies,
                 images: match images {

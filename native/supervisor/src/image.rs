@@ -19,6 +19,7 @@ use crate::documents::{
 };
 use crate::error::SupervisorError;
 use crate::executor::Executor;
+use crate::in_use::LayersInUse;
 
 /// The most that is read of an image config that a custom plugin localized.
 const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
@@ -83,14 +84,23 @@ impl Images {
         let conf: Map<String, Value> = documents::read("configuration", config_json)?;
         let settings = config::store_settings(&conf)
             .map_err(|problems| SupervisorError::Unready { problems })?;
-        Self::new(settings)
+        Self::new(settings, None)
     }
 
-    pub(crate) fn new(settings: StoreSettings) -> Result<Self, SupervisorError> {
+    /// With `in_use` the cache is kept within its budget. Storm's plugin interfaces have none: they
+    /// hold no lease on what they localized.
+    pub(crate) fn new(
+        settings: StoreSettings,
+        in_use: Option<LayersInUse>,
+    ) -> Result<Self, SupervisorError> {
         let top_level = settings.top_level.to_string();
+        let store = match in_use {
+            Some(in_use) => ImageStore::open_collecting(settings, Arc::new(in_use))?,
+            None => ImageStore::open(settings)?,
+        };
         Ok(Self {
             top_level: top_level.trim_end_matches('/').to_owned(),
-            store: ImageStore::open(settings)?,
+            store,
             executor: Executor::new()?,
         })
     }

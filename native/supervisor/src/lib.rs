@@ -15,6 +15,7 @@ mod events;
 mod executor;
 mod hierarchy;
 mod image;
+mod in_use;
 mod installation;
 mod launch;
 mod launcher;

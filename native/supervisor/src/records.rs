@@ -27,7 +27,7 @@ const EXIT: &str = ".exit.json";
 const RECORD_BYTES: u64 = 1024 * 1024;
 
 /// This supervisor's records.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Records {
     directory: PathBuf,
     uid: u32,
@@ -52,6 +52,11 @@ impl Records {
         &self,
         container: &ContainerId,
     ) -> Result<Option<LaunchRecord>, SupervisorError> {
+        Ok(self.of_anybody(container)?.filter(|record| self.is_own(record)))
+    }
+
+    /// One container's launch record, whoever's it is.
+    fn of_anybody(&self, container: &ContainerId) -> Result<Option<LaunchRecord>, SupervisorError> {
         let name = format!("{container}{LAUNCH}");
         let Some(directory) = self.open()? else {
             return Ok(None);
@@ -60,7 +65,7 @@ impl Records {
             return Ok(None);
         };
         let record = self.parse(&name, &file, LaunchRecord::parse)?;
-        Ok(record.filter(|record| self.is_own(record) && record.container_id == *container))
+        Ok(record.filter(|record| record.container_id == *container))
     }
 
     /// The launch record of a worker's container.
@@ -81,7 +86,12 @@ impl Records {
     /// All of our launch records. One that cannot be read is passed over with a warning: its
     /// container is found by its cgroup.
     pub(crate) fn all(&self) -> Result<Vec<LaunchRecord>, SupervisorError> {
-        let read = |container: &ContainerId| match self.launch(container) {
+        Ok(self.of_everybody()?.into_iter().filter(|record| self.is_own(record)).collect())
+    }
+
+    /// All launch records of this host, whoever's they are.
+    pub(crate) fn of_everybody(&self) -> Result<Vec<LaunchRecord>, SupervisorError> {
+        let read = |container: &ContainerId| match self.of_anybody(container) {
             Ok(record) => record,
             Err(error) => {
                 warn!(target: "storm_oci.records", "{}", error.report());
