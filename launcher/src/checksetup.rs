@@ -3,6 +3,8 @@
 //! For administrators and for the supervisor's start. It changes nothing. Without root's rights
 //! it looks at what anybody can see, and says that the rest needs root.
 
+use std::fmt::Display;
+
 use nix::unistd::User;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstatfs, statat};
@@ -12,12 +14,12 @@ use storm_oci_request::HostPath;
 
 use crate::cgroup::Hierarchies;
 use crate::config::{self, Config};
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{LauncherError, Result, Step, must};
 use crate::kernel;
 use crate::report;
 use crate::runc::Runc;
 use crate::sanitize;
-use crate::self_check;
+use crate::self_check::{self, faults};
 use crate::sys_file::{kind, open, read_at_most};
 use crate::trusted;
 
@@ -37,148 +39,136 @@ struct Findings {
 /// not root, when it is not.
 pub(crate) fn check(powerless: Option<LauncherError>) -> u8 {
     let as_root = powerless.is_none();
-    let mut findings = Findings { problems: powerless.into_iter().collect(), warnings: vec![] };
-    let config = findings.check_config();
-    findings.check_own_file(config.as_ref());
+    let mut found = Findings { problems: powerless.into_iter().collect(), warnings: vec![] };
+    let config = found.check_config();
+    found.note(|found| found.check_own_file(config.as_ref()));
     if let Some(config) = &config {
-        findings.check_accounts(config);
-        findings.check_runc(config, as_root);
+        found.check_accounts(config);
+        found.note(|found| found.check_runc(config, as_root));
         if let Some(script) = &config.profiler_script {
-            findings.check_program(script);
+            found.note(|found| found.check_program(script));
         }
-        findings.check_run_root(config);
-        findings.check_lists(config);
+        found.note(|found| found.check_run_root(config));
+        found.check_lists(config);
     }
-    findings.check_cgroups();
-    findings.check_kernel(as_root);
-    findings.problems.iter().for_each(report::problem);
-    if findings.problems.is_empty() {
-        findings.warnings.insert(0, format!("the installation is fine ({})", config::path()));
+    found.note(|found| found.check_cgroups());
+    found.check_kernel(as_root);
+    found.problems.iter().for_each(report::problem);
+    if found.problems.is_empty() {
+        found.warnings.insert(0, format!("the installation is fine ({})", config::path()));
     }
-    let lines = findings.warnings.iter().map(|line| report::one_line(line));
+    let lines = found.warnings.iter().map(|line| report::one_line(line));
     report::answer(&lines.collect::<String>());
-    findings.problems.first().map_or(0, |first| first.step.exit_code())
+    found.problems.first().map_or(0, |first| first.step.exit_code())
 }
 
 impl Findings {
-    fn problem(
-        &mut self,
-        step: Step,
-        object: &str,
-        problem: impl std::fmt::Display,
-        fix: impl Into<String>,
-    ) {
-        self.problems.push(step.refused(object, problem).with_hint(fix));
+    fn note(&mut self, check: impl FnOnce(&mut Self) -> Result<()>) {
+        if let Err(error) = check(self) {
+            self.problems.push(error);
+        }
     }
 
-    fn warn(&mut self, warning: &str, fix: &str) {
+    fn warn(&mut self, warning: impl Display, fix: &str) {
         self.warnings.push(format!("warning: {warning} (hint: {fix})"));
-    }
-
-    fn keep<T>(&mut self, outcome: Result<T>) -> Option<T> {
-        outcome.map_err(|error| self.problems.push(error)).ok()
     }
 
     /// What others could have written is read for its mistakes only: it must not make root look
     /// around for them.
     fn check_config(&mut self) -> Option<Config> {
         let known = self.problems.len();
-        let opened = trusted::inspect(&config::path(), &mut self.problems);
-        let (file, _) = self.keep(opened)?;
-        let read = config::read(&file).map_err(|mistakes| self.problems.extend(mistakes));
-        read.ok().filter(|_| self.problems.len() == known)
+        let mut config = None;
+        self.note(|found| {
+            let (file, _) = trusted::inspect(&config::path(), &mut found.problems)?;
+            config = config::read(&file).map_err(|mistakes| found.problems.extend(mistakes)).ok();
+            Ok(())
+        });
+        config.filter(|_| self.problems.len() == known)
     }
 
-    fn check_own_file(&mut self, config: Option<&Config>) {
+    fn check_own_file(&mut self, config: Option<&Config>) -> Result<()> {
         if sanitize::lies_on_nosuid() {
             let problem = "it lies on a file system mounted nosuid";
             self.problems.push(self_check::fault(problem, sanitize::NOSUID_FIX));
         }
-        let stat = self_check::stat_self().map_err(|error| error.with_hint("mount /proc"));
-        if let (Some(stat), Some(config)) = (self.keep(stat), config) {
-            self.problems.extend(self_check::faults(&stat, config));
-        }
+        let stat = self_check::stat_self().map_err(|error| error.with_hint("mount /proc"))?;
+        self.problems.extend(config.into_iter().flat_map(|config| faults(&stat, config)));
+        Ok(())
     }
 
     fn check_accounts(&mut self, config: &Config) {
         for name in &config.banned_users {
             if matches!(User::from_name(name.as_str()), Ok(None)) {
-                let warning = format!("banned.users has `{name}`, which is no account here");
-                self.warn(&warning, "correct its spelling, or take it out");
+                let warning = format_args!("banned.users has `{name}`, which is no account here");
+                self.warn(warning, "correct its spelling, or take it out");
             }
         }
     }
 
-    fn check_program(&mut self, path: &HostPath) {
-        let checked = trusted::inspect(path.as_str(), &mut self.problems)
-            .and_then(|(_, passed)| trusted::check_program(path, &passed));
-        self.keep(checked);
+    fn check_program(&mut self, path: &HostPath) -> Result<()> {
+        let (_, passed) = trusted::inspect(path.as_str(), &mut self.problems)?;
+        trusted::check_program(path, &passed)
     }
 
-    fn check_runc(&mut self, config: &Config, as_root: bool) {
-        self.check_program(&config.runc);
+    fn check_runc(&mut self, config: &Config, as_root: bool) -> Result<()> {
+        self.check_program(&config.runc)?;
         // Nothing is run on behalf of an installation that is not as it should be.
         if !as_root || !self.problems.is_empty() {
-            return;
+            return Ok(());
         }
-        let version = Runc::open(config).and_then(|runc| runc.version());
-        let fix = "install runc, and set worker.launcher.oci.runc to its path";
-        let Some(text) = self.keep(version.map_err(|error| error.with_hint(fix))) else {
-            return;
-        };
-        if parse_version(&text).is_none_or(|version| version < OLDEST_RUNC) {
+        let version = Runc::open(config).and_then(|runc| {
+            let text = runc.version()?;
+            let new = parse_version(&text).is_some_and(|version| version >= OLDEST_RUNC);
             let (major, minor) = OLDEST_RUNC;
-            let problem = format!("its version is {text:?}, must be {major}.{minor} or newer");
-            self.problem(Step::Config, config.runc.as_str(), problem, fix);
-        }
+            let problem = format_args!("its version is {text:?}, must be {major}.{minor} or newer");
+            must(new, Step::Config, &config.runc, problem)
+        });
+        let fix = "install runc, and set worker.launcher.oci.runc to its path";
+        version.map_err(|error| error.with_hint(fix))
     }
 
     /// The run root may be missing, since a launch makes it; what is there must be root's.
-    fn check_run_root(&mut self, config: &Config) {
-        let path = config.run_root.as_str();
-        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        let parent = trusted::inspect(parent, &mut self.problems);
-        let Some((mut place, _)) = self.keep(parent) else {
-            return;
-        };
+    fn check_run_root(&mut self, config: &Config) -> Result<()> {
+        let path = &config.run_root;
+        let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+        let (mut place, _) = trusted::inspect(parent, &mut self.problems)?;
         if exists(&place, name, AtFlags::SYMLINK_NOFOLLOW) {
-            let opened = trusted::open_below(&place, name, path, &mut self.problems);
-            match self.keep(opened) {
-                Some((opened, stat)) if kind(&stat) == FileType::Directory => place = opened,
-                Some(_) => {
-                    let fix = "remove it, or set worker.launcher.oci.run-root to another path";
-                    return self.problem(Step::Config, path, "it is not a directory", fix);
-                }
-                None => return,
-            }
+            let (opened, stat) =
+                trusted::open_below(&place, name, path.as_str(), &mut self.problems)?;
+            let directory = kind(&stat) == FileType::Directory;
+            let fix = "remove it, or set worker.launcher.oci.run-root to another path";
+            must(directory, Step::Config, path, "it is not a directory")
+                .map_err(|error| error.with_hint(fix))?;
+            place = opened;
         }
         if fstatfs(&place).is_ok_and(|found| found.f_type != libc::TMPFS_MAGIC) {
             self.warn(
-                &format!("the run root `{path}` is not on a tmpfs: launches wait for a disk"),
+                format_args!("the run root `{path}` is not on a tmpfs: launches wait for a disk"),
                 "set worker.launcher.oci.run-root to a directory below /run",
             );
         }
+        Ok(())
     }
 
     fn check_lists(&mut self, config: &Config) {
         let lists = [&config.ro_mounts, &config.rw_mounts, &config.layer_dirs];
         for path in lists.into_iter().flatten().flatten() {
             if !exists(CWD, path.as_str(), AtFlags::empty()) {
-                self.warn(&format!("`{path}` is listed and not there"), "make it, or take it out");
+                let warning = format_args!("`{path}` is listed and not there");
+                self.warn(warning, "make it, or take it out");
             }
         }
     }
 
-    fn check_cgroups(&mut self) {
-        let found = Hierarchies::find();
+    fn check_cgroups(&mut self) -> Result<()> {
         let fix = "mount cgroups, as every service manager does at boot";
-        let Some(hierarchies) = self.keep(found.map_err(|error| error.with_hint(fix))) else {
-            return;
-        };
+        let hierarchies = Hierarchies::find().map_err(|error| error.with_hint(fix))?;
         for controller in ["cpu", "memory"].into_iter().filter(|name| hierarchies.lack(name)) {
             let fix = format!("boot without cgroup_disable={controller}, and mount its hierarchy");
-            self.problem(Step::Cgroup, controller, "no hierarchy has this controller", fix);
+            let lacking = Step::Cgroup.refused(controller, "no hierarchy has this controller");
+            self.problems.push(lacking.with_hint(fix));
         }
+        Ok(())
     }
 
     /// Asking for a file system loads its module, and mounts nothing.
@@ -194,7 +184,7 @@ impl Findings {
             // A kernel without the call tells when it mounts.
             if let (true, Err(source)) = (as_root && found != Err(Errno::NOSYS), found) {
                 let fix = format!("modprobe {module}, and list it in /etc/modules-load.d");
-                self.problem(Step::Mount, object, source.to_string(), fix);
+                self.problems.push(Step::Mount.refused(object, source).with_hint(fix));
             }
         }
         if !kernel::restricts_recursively() {
@@ -205,8 +195,8 @@ impl Findings {
         }
         // One guard leans on it: a user who may link files of the supervisor's gets them with the
         // directory he links them into.
-        let switch = open(CWD, PROTECTED_LINKS, OFlags::RDONLY);
-        let value = switch.and_then(|file| read_at_most(file, 16));
+        let value =
+            open(CWD, PROTECTED_LINKS, OFlags::RDONLY).and_then(|file| read_at_most(file, 16));
         if matches!(value, Ok(Some(text)) if text.starts_with(b"0")) {
             self.warn(
                 "fs.protected_hardlinks is 0, so users may link files that they cannot write",

@@ -13,7 +13,6 @@ use storm_oci_request::HostPath;
 
 use crate::Call;
 use crate::account;
-use crate::callers_file;
 use crate::directory::Directory;
 use crate::error::{Result, Step, must};
 use crate::ownership;
@@ -21,6 +20,7 @@ use crate::privilege::become_for_good;
 use crate::switches::without;
 use crate::sys;
 use crate::sys_file::read_whole;
+use crate::worker_files;
 
 /// The script's copy, under the name that Storm's supervisor looks for.
 const COPY: &str = "launch_container.sh";
@@ -43,12 +43,13 @@ pub(crate) fn run(call: &Call, verb: &str, dir: &HostPath, script: &HostPath) ->
     must(allowed, Step::Execute, script, problem)?;
     account::permitted_to_run(call)?;
     let caller = &call.caller.identity;
-    let file = callers_file::open(caller, caller, script, [Step::Script; 2])?;
+    let file = worker_files::open_callers(caller, caller, script, [Step::Script; 2])?;
     if verb == "worker" {
         ownership::give_worker_dir(call, dir)?;
     }
     call.caller.give_back()?;
     become_for_good(&call.account.identity)?;
+    // From here on the user's rights, and his responsibility.
     let text = read_whole(&file, MAX_BYTES, Step::Script, script)?;
     let directory = Directory::reached(dir.as_str())?;
     directory.create_with(COPY, 0o700, &text)?;

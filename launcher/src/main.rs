@@ -8,7 +8,6 @@
 mod account;
 mod binds;
 mod bundle;
-mod callers_file;
 mod cgroup;
 mod checksetup;
 mod config;

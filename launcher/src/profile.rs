@@ -19,7 +19,6 @@ use storm_oci_request::{HostPath, LaunchRecord, parse_number};
 
 use crate::Call;
 use crate::account;
-use crate::callers_file;
 use crate::cgroup::Hierarchies;
 use crate::config;
 use crate::error::{At, Result, Step, must};
@@ -33,6 +32,7 @@ use crate::sys_file::read_whole;
 use crate::sys_seccomp::{self, Filter};
 use crate::target::{self, Target};
 use crate::trusted::open_program;
+use crate::worker_files;
 
 /// What Storm asks of a profiler, and whether it names a directory for it.
 const ACTIONS: [(&str, bool); 6] = [
@@ -96,8 +96,12 @@ pub(crate) fn profile(call: &Call, pid: i32, file: &HostPath) -> Result<u8> {
         Step::Config.refused(config::path(), problem)
     })?;
     let program = open_program(path)?;
-    let command =
-        callers_file::open(&call.account.identity, &call.caller.identity, file, [Step::Open; 2])?;
+    let command = worker_files::open_callers(
+        &call.account.identity,
+        &call.caller.identity,
+        file,
+        [Step::Open; 2],
+    )?;
     let profiler = Profiler { path, program, command };
     let hierarchies = Hierarchies::find()?;
     let number = u32::try_from(pid).unwrap_or(0);

@@ -4,10 +4,10 @@
 use storm_oci_request::{HostPath, LaunchRequest};
 
 use crate::Call;
-use crate::callers_file;
 use crate::error::{Result, Step, must};
 use crate::switches::without;
 use crate::sys_file::read_whole;
+use crate::worker_files;
 
 /// Far above any real request.
 const MAX_BYTES: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub(crate) struct WorkerPaths {
 pub(crate) fn read(call: &Call, path: &HostPath, worker: &WorkerPaths) -> Result<LaunchRequest> {
     let Call { caller, account, config } = call;
     let caller = &caller.identity;
-    let file = callers_file::open(caller, caller, path, [Step::Open, Step::Read])?;
+    let file = worker_files::open_callers(caller, caller, path, [Step::Open, Step::Read])?;
     let limit = if without("request-size") { usize::MAX } else { MAX_BYTES };
     let bytes = read_whole(&file, limit, Step::Read, path)?;
     let refused = |problem| Step::Request.refused(path, problem);

@@ -1,12 +1,59 @@
-//! What the launcher writes into the worker's own directories. Everything there is written with
-//! the ids of whom the directory belongs to: root follows no name in it.
+//! What the launcher reads and writes in directories that others can write: always with the ids
+//! of somebody who may. Root follows no name in them.
 
 use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, OFlags, fstat};
 use storm_oci_request::{ContainerId, HostPath};
 
 use crate::directory::Directory;
-use crate::error::Result;
+use crate::error::{At, Result, Step, must};
+use crate::kernel::open_path;
 use crate::privilege::{Identity, acting_as};
+use crate::switches::without;
+use crate::sys_file::{kind, open};
+
+/// Opens a file of the caller's with the ids of `reader`, for whom it was written.
+///
+/// In a directory of the user's the name may lead anywhere: a link, another file's second name
+/// or a pipe must not make the launcher read, for the user, what is not meant for him.
+///
+/// # Errors
+///
+/// `opening`, when `reader` cannot open it; `judging`, when it is no plain file of the caller's or
+/// root's alone.
+pub(crate) fn open_callers(
+    reader: &Identity,
+    caller: &Identity,
+    path: &HostPath,
+    [opening, judging]: [Step; 2],
+) -> Result<OwnedFd> {
+    let (parent, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+    let reach = || {
+        let directory = open_path(if parent.is_empty() { "/" } else { parent })?;
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        flags.set(OFlags::NOFOLLOW, !without("callers-file-link"));
+        open(&directory, name, flags)
+    };
+    let opened =
+        if without("callers-file-as-reader") { reach() } else { acting_as(reader, reach)? };
+    let file = opened.at(opening, path)?;
+    let stat = fstat(&file).at(judging, path)?;
+    let regular = kind(&stat) == FileType::RegularFile || without("callers-file-regular");
+    must(regular, judging, path, "not a regular file")?;
+    let owner = stat.st_uid == caller.uid || stat.st_uid == 0 || without("callers-file-owner");
+    let mode = stat.st_mode & 0o002 == 0 || without("callers-file-mode");
+    let alone = stat.st_nlink == 1 || without("callers-file-one-link");
+    let problem = format_args!(
+        "owned by uid {} with mode {:04o} and {} links; must be uid {}'s with one link, not \
+         writable by others",
+        stat.st_uid,
+        stat.st_mode & 0o7777,
+        stat.st_nlink,
+        caller.uid
+    );
+    must(owner && mode && alone, judging, path, problem)?;
+    Ok(file)
+}
 
 /// The container's standard output and error.
 #[derive(Debug)]

@@ -187,7 +187,7 @@ fn a_command_that_the_user_exchanged_is_refused() {
     refused(30, "not a regular file");
     fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
     chown(&file, Some(SUPERVISOR.uid), None).unwrap();
-    refused(31, "too large");
+    refused(31, "larger than 8192 bytes");
     for line in ["", " 1 start; id", " 1 $(id) /tmp", "x", " 1 start\n 1 start", " 0 start"] {
         host.file(&file, Some(SUPERVISOR), 0o644, line);
         refused(31, "not `<pid> <action> [<directory>]`");
