@@ -1,7 +1,8 @@
 //! Brings an image's files to this host and says where they are.
 //!
 //! `localize <store> <tag map> <local directory> <tag> [hold]` prints one line a layer. With
-//! `hold` it then keeps its leases until its standard input ends.
+//! `hold` it then keeps its leases until its standard input ends. `HADOOP_CONF_DIR` is where HDFS is
+//! configured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to people")]
 
 use std::error::Error;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use storm_oci_store::{
-    CacheBudget, ImageStore, Location, Platform, Reference, RemoteSettings, StoreError,
-    StoreSettings, Verification,
+    CacheBudget, HadoopSettings, ImageStore, Location, Platform, Reference, RemoteSettings,
+    StoreError, StoreSettings, Verification,
 };
 
 /// As many as the supervisor has when nothing else is configured.
@@ -36,7 +37,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
         verification: Verification::WhenAvailable,
         fetch_timeout: Duration::from_secs(600),
         connections: CONNECTIONS,
-        remote: RemoteSettings::default(),
+        remote: RemoteSettings {
+            hadoop: HadoopSettings {
+                conf_dir: std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from),
+                ..HadoopSettings::default()
+            },
+            ..RemoteSettings::default()
+        },
     })?;
     let digest = store.resolve(&Reference::parse(tag)?).await?;
     let manifest = store.manifest(&digest).await?;

@@ -1,12 +1,18 @@
 //! The blocks of a file, on the datanodes' disks.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{Hdfs, NameNode};
+use super::Hdfs;
 use crate::error::{Doing, TestbedError};
 use crate::local_http;
+
+/// The namenode looks every few seconds for blocks that lack a replica.
+const REPLICATION_LIMIT: Duration = Duration::from_secs(60);
 
 impl Hdfs {
     /// Changes a byte in the middle of a replica of each of a file's blocks, behind the datanode's
@@ -24,29 +30,37 @@ impl Hdfs {
         Ok(replicas.len())
     }
 
+    /// One file of the datanode for each block. A datanode that was slow when the file was written
+    /// gets its replica later.
     fn replicas(&self, path: &str, datanode: usize) -> Result<Vec<PathBuf>, TestbedError> {
         let doing = format!("find the blocks of {path}");
-        let active = self.namenodes.iter().find(|node| node.is_active());
-        let query = format!("/fsck?ugi={}&path={path}&files=1&blocks=1", superuser());
-        let page = active.and_then(|NameNode { web, .. }| local_http::get(*web, &query));
-        let page = page.ok_or("no namenode answers").doing(&doing)?;
-        // A line of the report: `0. BP-…:blk_1073741825_1001 len=16777216 Live_repl=3`
-        let names: Vec<String> = page
-            .split(|letter: char| !(letter == '_' || letter.is_ascii_alphanumeric()))
-            .filter(|word| word.starts_with("blk_"))
-            .filter_map(|word| word.rsplit_once('_').map(|(name, _)| name.to_owned()))
-            .collect();
         let data = self.datanodes.get(datanode).map(|node| node.data.clone());
         let data = data.ok_or("there is no such datanode").doing(&doing)?;
-        let mut found = Vec::new();
-        search(&data, &names, &mut found).doing(&doing)?;
-        if found.is_empty() || found.len() != names.len() {
-            return Err(TestbedError::new(
-                doing,
-                format_args!("{} replicas of {} blocks\n{page}", found.len(), names.len()),
-            ));
+        let names = self.blocks(path).ok_or("no namenode answers").doing(&doing)?;
+        let begin = Instant::now();
+        loop {
+            let mut found = Vec::new();
+            search(&data, &names, &mut found).doing(&doing)?;
+            if !found.is_empty() && found.len() == names.len() {
+                return Ok(found);
+            }
+            if begin.elapsed() > REPLICATION_LIMIT {
+                let cause = format!("{} replicas of {} blocks", found.len(), names.len());
+                return Err(TestbedError::new(doing, cause));
+            }
+            thread::sleep(Duration::from_millis(200));
         }
-        Ok(found)
+    }
+
+    /// The names of the files of a file's blocks.
+    fn blocks(&self, path: &str) -> Option<BTreeSet<String>> {
+        let active = self.namenodes.iter().find(|node| node.is_active())?;
+        let query = format!("/fsck?ugi={}&path={path}&files=1&blocks=1", superuser());
+        let page = local_http::get(active.web, &query)?;
+        // A line of the report: `0. BP-…:blk_1073741825_1001 len=16777216 Live_repl=3`
+        let words = page.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric());
+        let blocks = words.filter(|word| word.starts_with("blk_"));
+        Some(blocks.filter_map(|word| Some(word.rsplit_once('_')?.0.to_owned())).collect())
     }
 }
 
@@ -59,14 +73,19 @@ fn superuser() -> String {
         .unwrap_or_default()
 }
 
-fn search(directory: &Path, names: &[String], found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn search(
+    directory: &Path,
+    names: &BTreeSet<String>,
+    found: &mut Vec<PathBuf>,
+) -> std::io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
             search(&path, names, found)?;
         } else if path
             .file_name()
-            .is_some_and(|name| names.iter().any(|wanted| name == wanted.as_str()))
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| names.contains(name))
         {
             found.push(path);
         }

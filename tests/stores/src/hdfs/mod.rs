@@ -188,7 +188,8 @@ impl Hdfs {
     ///
     /// [`TestbedError`] with what the client says.
     pub fn put(&self, local: &Path, remote: &str) -> Result<(), TestbedError> {
-        let local = local.display().to_string();
+        // Taken for a URL.
+        let local = local.display().to_string().replace('%', "%25").replace(' ', "%20");
         self.shell(&["-put", "-f", &local, remote]).map(|_| ())
     }
 
