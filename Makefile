@@ -35,7 +35,7 @@ REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e
 
-.PHONY: help build library launcher jar install demo check fmt fuzz test bench clean test-faults $(filter test-%,$(TIERS))
+.PHONY: help build library launcher jar install demo check fmt fuzz test bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -148,10 +148,18 @@ test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
 
-bench: launcher ## root: launch and reap beside bare runc, and beside ORIGINAL_LAUNCHER=<path>
+bench: bench-launch bench-store ## root: both of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
+
+bench-launch: launcher ## root: launch and reap beside bare runc, and beside ORIGINAL_LAUNCHER=<path>
 	LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' STORM_OCI_CONF_DIR='$(CONF_DIR)' \
 	  BENCH_JSON='$(abspath $(TARGET_DIR))/bench/launch.json' \
 	  cargo bench --profile dev -p storm-oci-launcher --bench launch; result=$$?; $(GIVE_BACK) exit $$result
+
+# The copies belong on a disk, and the temporary directory may be in memory.
+bench-store: ## images from HDFS beside Hadoop's Java client and a plain copy
+	mkdir -p '$(TARGET_DIR)/bench'
+	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/store.json' \
+	  cargo bench -p storm-oci-store --bench store; result=$$?; $(GIVE_BACK) exit $$result
 
 clean: ## remove what was built
 	cargo clean

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::statistics::{kernel, median, minimum, processors};
 use crate::subject::Runtime;
 
 /// What performance is wanted, against the first runtime of a figure.
@@ -33,16 +34,6 @@ impl Samples {
         let found = self.0.iter_mut().find(|(known, _)| *known == runtime);
         found.unwrap().1.push(millis);
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn minimum(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The steps of our launches, as their records tell them.
@@ -165,14 +156,4 @@ pub(crate) fn keep(figures: &[Figure], path: &Path) {
     let all = json!({"kernel": kernel(), "processors": processors(), "figures": figures});
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("{all:#}\n")).unwrap();
-}
-
-fn kernel() -> String {
-    let name = rustix::system::uname();
-    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-    format!("{} {} {}", text(name.sysname()), text(name.release()), text(name.machine()))
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(0, usize::from)
 }

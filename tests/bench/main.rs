@@ -12,6 +12,7 @@
 )]
 
 mod figures;
+mod statistics;
 mod subject;
 #[path = "../../launcher/tests/support/mod.rs"]
 mod support;
