@@ -81,11 +81,12 @@ pub(super) fn problem(code: u32, text: &str, security: &Security) -> Problem {
         |login| format!("as `{}`", login.principal),
     );
     let keytab = login.map_or(Path::new("the ticket cache"), |login| &login.keytab).display();
-    let (kind, why) = reason(code, &keytab.to_string());
-    Problem::new(kind, format!("login {who} failed: {why} ({text})"))
+    let (kind, why) = reason(code, text, &keytab.to_string());
+    Problem::new(kind, format!("login {who} failed: {why}"))
 }
 
-fn reason(code: u32, keytab: &str) -> (ErrorKind, String) {
+/// The numbers are those of MIT's `krb5_err.et`, which begin with those of RFC 4120.
+fn reason(code: u32, text: &str, keytab: &str) -> (ErrorKind, String) {
     let denied = |text: &str| (ErrorKind::Denied, text.to_owned());
     match code.wrapping_sub(ERROR_TABLE) {
         1 => denied("the principal has expired"),
@@ -111,7 +112,7 @@ fn reason(code: u32, keytab: &str) -> (ErrorKind, String) {
         141 | 195 => {
             denied("there is no ticket; hint: set storm.hdfs.login.keytab, or run `kinit`")
         }
-        _ => denied("the Kerberos library refuses it"),
+        _ => denied(text),
     }
 }
 
