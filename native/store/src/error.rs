@@ -175,6 +175,14 @@ pub enum StoreError {
         /// The schemes that work, joined by commas.
         supported: String,
     },
+    /// A store cannot be reached with the options that are set.
+    #[error("cannot use store {location}: {problem}")]
+    InvalidOptions {
+        /// A place in the store.
+        location: Location,
+        /// The option at fault, or what is missing. Repeats no value.
+        problem: String,
+    },
     /// Neither a local nor a remote tag map is set.
     #[error("cannot resolve image tags: neither a local nor a remote tag map file is set")]
     NoTagMap,
@@ -403,7 +411,7 @@ impl StoreError {
             | Self::WrongSchemaVersion { .. }
             | Self::NoManifestForPlatform { .. }
             | Self::TooManyLayers { .. } => ErrorKind::Unsupported,
-            Self::NoTagMap => ErrorKind::Misconfigured,
+            Self::NoTagMap | Self::InvalidOptions { .. } => ErrorKind::Misconfigured,
             Self::TagNotFound { .. } | Self::Missing { .. } => ErrorKind::NotFound,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Changed { .. } => {
                 ErrorKind::Mismatch

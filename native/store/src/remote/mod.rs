@@ -19,6 +19,7 @@ use crate::location::{Location, Scheme};
 use crate::settings::RemoteSettings;
 use hdfs::HdfsStore;
 use object::ObjectBackend;
+pub use object::is_object_option;
 pub use transfer::CHUNK;
 
 /// What a store knows of an object without reading it.
@@ -121,15 +122,13 @@ impl Remotes {
             return Ok(Arc::clone(store));
         }
         let store: Arc<dyn RemoteStore> = match location.scheme() {
-            Scheme::File => Arc::new(ObjectBackend::local()),
             Scheme::Hdfs => Arc::new(HdfsStore::open(&self.settings, location)?),
-            scheme @ (Scheme::S3 | Scheme::Gs | Scheme::Azure | Scheme::Http | Scheme::Https) => {
-                return Err(StoreError::UnsupportedScheme {
-                    text: location.to_string(),
-                    scheme: scheme.to_string(),
-                    supported: format!("{}, {}", Scheme::File, Scheme::Hdfs),
-                });
-            }
+            Scheme::File
+            | Scheme::S3
+            | Scheme::Gs
+            | Scheme::Azure
+            | Scheme::Http
+            | Scheme::Https => Arc::new(ObjectBackend::new(location, &self.settings)?),
         };
         opened.insert(key, Arc::clone(&store));
         Ok(store)

@@ -1,38 +1,76 @@
 //! Stores that the `object_store` library serves.
 
+mod answers;
+mod connect;
+mod failure;
+mod file;
+
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Error, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload,
+    Error, GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutOptions, PutPayload,
 };
 
-use super::transfer::{CHUNK, exactly};
+use super::transfer::exactly;
 use super::{Entry, RemoteStore, Stat};
-use crate::cache::blocking;
-use crate::error::{ErrorKind, RemoteCause, StoreError};
-use crate::location::Location;
+use crate::error::StoreError;
+use crate::location::{Location, Scheme};
+use crate::settings::RemoteSettings;
+pub use connect::is_object_option;
 
 /// One store of the library.
+#[derive(Clone)]
 pub(super) struct ObjectBackend {
+    scheme: Scheme,
     store: Arc<dyn ObjectStore>,
 }
 
 impl ObjectBackend {
-    /// The directories of this host. Its writes are on disk when they return.
-    pub(super) fn local() -> Self {
-        Self { store: Arc::new(LocalFileSystem::new().with_fsync(true)) }
+    /// The store that serves a location. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InvalidOptions`].
+    pub(super) fn new(location: &Location, settings: &RemoteSettings) -> Result<Self, StoreError> {
+        Ok(Self { scheme: location.scheme(), store: connect::connect(location, settings)? })
+    }
+
+    /// The bytes of a range as they come.
+    async fn pieces(
+        self,
+        object: Location,
+        stat: Stat,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
+        let path = self.path("read", &object)?;
+        let whole = range == (0..stat.size);
+        let options = GetOptions {
+            // The other sort names content that is alike, and never matches.
+            if_match: stat.version.clone().filter(|version| !version.starts_with("W/")),
+            // A web server may have no ranges, and still be good for whole objects.
+            range: (!whole).then_some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        let result = self.store.get_opts(&path, options).await;
+        let result = result.map_err(|error| self.failed("read", &object, error))?;
+        // A server may know no conditions.
+        if !is_described(&stat, &result.meta) {
+            return Err(StoreError::Changed { location: object });
+        }
+        Ok(match result.payload {
+            GetResultPayload::File(file, _) => file::pieces(file, result.range, object).boxed(),
+            GetResultPayload::Stream(pieces) => {
+                pieces.map_err(move |error| self.failed("read", &object, error)).boxed()
+            }
+        })
     }
 
     async fn put(
@@ -42,13 +80,40 @@ impl ObjectBackend {
         body: Bytes,
         mode: PutMode,
     ) -> Result<(), StoreError> {
-        let path = path(operation, object)?;
+        self.must_be_writable(operation, object)?;
+        let path = self.path(operation, object)?;
         let options = PutOptions { mode, ..PutOptions::default() };
         self.store
             .put_opts(&path, PutPayload::from_bytes(body), options)
             .await
             .map(|_| ())
-            .map_err(|error| failed(operation, object, error))
+            .map_err(|error| self.failed(operation, object, error))
+    }
+
+    /// The library would try WebDAV on any web server.
+    fn must_be_writable(
+        &self,
+        operation: &'static str,
+        object: &Location,
+    ) -> Result<(), StoreError> {
+        match self.scheme {
+            Scheme::Http | Scheme::Https => Err(failure::read_only(operation, object)),
+            Scheme::File | Scheme::Hdfs | Scheme::S3 | Scheme::Gs | Scheme::Azure => Ok(()),
+        }
+    }
+
+    /// The library's form of a path. `parse` takes it literally, where its other constructors
+    /// encode.
+    fn path(&self, operation: &'static str, location: &Location) -> Result<Path, StoreError> {
+        Path::parse(location.path()).map_err(|error| self.failed(operation, location, error.into()))
+    }
+
+    fn failed(&self, operation: &'static str, location: &Location, error: Error) -> StoreError {
+        if self.scheme == Scheme::File {
+            failure::of_directory(operation, location, error)
+        } else {
+            failure::of_server(operation, location, &error)
+        }
     }
 }
 
@@ -61,8 +126,9 @@ impl fmt::Debug for ObjectBackend {
 #[async_trait]
 impl RemoteStore for ObjectBackend {
     async fn stat(&self, object: &Location) -> Result<Stat, StoreError> {
-        let path = path("stat", object)?;
-        let meta = self.store.head(&path).await.map_err(|error| failed("stat", object, error))?;
+        let path = self.path("stat", object)?;
+        let meta = self.store.head(&path).await;
+        let meta = meta.map_err(|error| self.failed("stat", object, error))?;
         Ok(Stat {
             size: meta.size,
             modified_millis: meta.last_modified.timestamp_millis(),
@@ -77,19 +143,18 @@ impl RemoteStore for ObjectBackend {
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let length = range.end.saturating_sub(range.start);
-        let (store, object) = (Arc::clone(&self.store), object.clone());
-        let version = stat.version.clone();
-        let pieces = stream::once(pieces(store, object.clone(), version, range)).try_flatten();
-        exactly(length, object, pieces)
+        let pieces = self.clone().pieces(object.clone(), stat.clone(), range);
+        exactly(length, object.clone(), stream::once(pieces).try_flatten())
     }
 
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {
-        let path = path("list", directory)?;
+        self.must_be_writable("list", directory)?;
+        let path = self.path("list", directory)?;
         let listing = self.store.list_with_delimiter(Some(&path)).await;
         let listing = match listing {
             Ok(listing) => listing.objects,
             Err(Error::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(failed("list", directory, error)),
+            Err(error) => return Err(self.failed("list", directory, error)),
         };
         let mut entries: Vec<_> = listing
             .into_iter()
@@ -111,95 +176,8 @@ impl RemoteStore for ObjectBackend {
     }
 }
 
-/// The bytes of a range as they come.
-async fn pieces(
-    store: Arc<dyn ObjectStore>,
-    object: Location,
-    version: Option<String>,
-    range: Range<u64>,
-) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
-    let path = path("read", &object)?;
-    let options = GetOptions {
-        if_match: version,
-        range: Some(GetRange::Bounded(range)),
-        ..GetOptions::default()
-    };
-    let result =
-        store.get_opts(&path, options).await.map_err(|error| failed("read", &object, error))?;
-    // The library reads files in small pieces, each on another thread.
-    Ok(match result.payload {
-        GetResultPayload::File(file, _) => file_pieces(file, result.range, object).boxed(),
-        GetResultPayload::Stream(pieces) => {
-            pieces.map_err(move |error| failed("read", &object, error)).boxed()
-        }
-    })
-}
-
-/// A range of an open file in chunks.
-fn file_pieces(
-    file: File,
-    range: Range<u64>,
-    object: Location,
-) -> impl futures_util::Stream<Item = Result<Bytes, StoreError>> {
-    stream::try_unfold((file, range), move |(file, range)| {
-        let object = object.clone();
-        blocking("read a file", move || {
-            let length = range.end.saturating_sub(range.start);
-            let length = usize::try_from(length).map_or(CHUNK, |length| length.min(CHUNK));
-            let mut chunk = vec![0; length];
-            let found = read_at(&file, &mut chunk, range.start).map_err(|cause| {
-                let source = Box::new(cause);
-                failed("read", &object, Error::Generic { store: "file", source })
-            })?;
-            chunk.truncate(found);
-            let next = range.start.saturating_add(u64::try_from(found).unwrap_or(u64::MAX));
-            Ok((found > 0).then(|| (Bytes::from(chunk), (file, next..range.end))))
-        })
-    })
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_at(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
-    let (mut found, mut position) = (0, start);
-    while let Some(rest) = buffer.get_mut(found..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, position) {
-            Ok(0) => break,
-            Ok(read) => {
-                found += read;
-                position = position.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
-}
-
-/// The library's form of a path. `parse` takes it literally, where its other constructors encode.
-fn path(operation: &'static str, location: &Location) -> Result<Path, StoreError> {
-    Path::parse(location.path()).map_err(|error| failed(operation, location, error.into()))
-}
-
-fn failed(operation: &'static str, location: &Location, error: Error) -> StoreError {
-    let location = location.clone();
-    let kind = match &error {
-        Error::NotFound { .. } => ErrorKind::NotFound,
-        Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ErrorKind::Denied,
-        Error::Precondition { .. } | Error::NotModified { .. } => {
-            return StoreError::Changed { location };
-        }
-        Error::NotSupported { .. } | Error::NotImplemented { .. } => ErrorKind::Unsupported,
-        Error::InvalidPath { .. } => ErrorKind::Malformed,
-        Error::JoinError { .. } => ErrorKind::Internal,
-        _ => ErrorKind::Unreachable,
-    };
-    let cause = RemoteCause::new(error);
-    let kind = match (kind, cause.io_kind()) {
-        // A broken mount or disk (EIO, ESTALE, ENOTCONN) is a store that does not answer.
-        (ErrorKind::Unreachable, None | Some(ErrorKind::Internal)) => ErrorKind::Unreachable,
-        (ErrorKind::Unreachable, Some(of_system)) => of_system,
-        (kind, _) => kind,
-    };
-    StoreError::Remote { operation, location, kind, cause }
+/// Whether an answer is about the object that was described, as far as the store tells.
+fn is_described(stat: &Stat, meta: &ObjectMeta) -> bool {
+    let same_time = || meta.last_modified.timestamp_millis() == stat.modified_millis;
+    meta.size == stat.size && meta.e_tag == stat.version && (stat.version.is_some() || same_time())
 }
