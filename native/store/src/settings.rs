@@ -111,11 +111,9 @@ pub struct HadoopLogin {
 /// How object stores are reached.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectSettings {
-    /// Options by the names of the `object_store` library: `storm.oci.store.options`.
+    /// Options by the names of the `object_store` library: those of `storm.oci.store.options` and
+    /// those of the file that `storm.oci.store.credentials.file` names.
     pub options: StoreOptions,
-    /// A file with `name=value` lines of such options, for secrets:
-    /// `storm.oci.store.credentials.file`.
-    pub credentials_file: Option<PathBuf>,
 }
 
 /// Options of a store. Their values may be secrets: `Debug` shows the names alone.

@@ -68,7 +68,8 @@ impl ImageStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoTagMap`], [`StoreError::InvalidLocation`] for a relative tag map file, and
+    /// [`StoreError::NoTagMap`], [`StoreError::InvalidLocation`] for a relative tag map file,
+    /// [`StoreError::InvalidOptions`] for a store that cannot be asked with these, and
     /// [`StoreError::Local`] if the cache cannot be made.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
         Self::with(settings, None)
@@ -89,6 +90,10 @@ impl ImageStore {
 
     fn with(settings: StoreSettings, in_use: Option<Arc<dyn InUse>>) -> Result<Self, StoreError> {
         let remotes = Arc::new(Remotes::new(settings.remote.clone()));
+        // What is wrong with their options shows now, and not at the first launch.
+        for location in [Some(&settings.top_level), settings.remote_tag_map.as_ref()] {
+            location.map(|location| remotes.open(location)).transpose()?;
+        }
         let tags = Tags::new(&settings, Arc::clone(&remotes))?;
         let directories = Directories::open(&settings.local_dir)?;
         let collector = Collector::new(directories.clone(), settings.budget, in_use);

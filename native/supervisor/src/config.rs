@@ -4,6 +4,7 @@
 mod images;
 mod numa;
 mod reader;
+mod remote;
 mod store;
 
 use std::fs;
@@ -41,6 +42,19 @@ pub(crate) mod keys {
     pub(crate) const MANIFESTS_TO_CACHE: &str =
         "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.num.manifests.to.cache";
     pub(crate) const RESOURCES_DIR: &str = "storm.oci.resources.local.dir";
+    pub(crate) const VERIFICATION: &str = "storm.oci.layer.verification";
+    pub(crate) const CACHE_BYTES: &str = "storm.oci.resources.cache.max.bytes";
+    pub(crate) const FREE_BYTES: &str = "storm.oci.resources.cache.min.free.bytes";
+    pub(crate) const PLATFORM: &str = "storm.oci.image.platform";
+    pub(crate) const FETCH_TIMEOUT: &str = "storm.oci.store.fetch.timeout.secs";
+    pub(crate) const CONNECTIONS: &str = "storm.oci.store.connections";
+    pub(crate) const REQUEST_TIMEOUT: &str = "storm.oci.store.request.timeout.secs";
+    pub(crate) const STORE_OPTIONS: &str = "storm.oci.store.options";
+    pub(crate) const CREDENTIALS_FILE: &str = "storm.oci.store.credentials.file";
+    pub(crate) const HADOOP_CONF_DIR: &str = "storm.oci.hadoop.conf.dir";
+    pub(crate) const HADOOP_OPTIONS: &str = "storm.oci.hadoop.options";
+    pub(crate) const HDFS_KEYTAB: &str = "storm.hdfs.login.keytab";
+    pub(crate) const HDFS_PRINCIPAL: &str = "storm.hdfs.login.principal";
     pub(crate) const LAYERS_TO_KEEP: &str = "storm.oci.layer.mounts.to.keep";
     pub(crate) const MEMORY_ENFORCEMENT: &str = "storm.cgroup.memory.enforcement.enable";
     pub(crate) const CPU_LIMIT: &str = "storm.worker.cgroup.cpu.limit";

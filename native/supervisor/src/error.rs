@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use storm_oci_request::{DocumentError, IdError};
 use storm_oci_store::{ErrorKind, StoreError};
 
+use crate::config::keys;
+
 /// What an error is about. The text form is stable: Java and launch outcomes carry it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -143,6 +145,24 @@ pub enum SupervisorError {
         key: &'static str,
         /// Why.
         source: StoreError,
+    },
+    /// An option in a map of them cannot be used. Its value may be a secret and is not repeated.
+    #[error("cannot use option `{name}` of setting `{key}`: {problem}")]
+    SettingOption {
+        /// The key of the map.
+        key: &'static str,
+        /// The option.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file of a store's secrets cannot be used. No part of it is repeated.
+    #[error("cannot use `{}`, which `{}` names: {problem}", path.display(), keys::CREDENTIALS_FILE)]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The system call filter is not one.
     #[error("cannot use system call filter `{path}`")]
@@ -337,6 +357,8 @@ impl SupervisorError {
             | Self::SettingFile { .. }
             | Self::SettingName { .. }
             | Self::SettingStore { .. }
+            | Self::SettingOption { .. }
+            | Self::CredentialsFile { .. }
             | Self::CgroupRoot(_)
             | Self::Seccomp { .. } => ErrorCode::Config,
             Self::Document { .. } | Self::Name { .. } | Self::Port(_) | Self::PathText { .. } => {

@@ -4,6 +4,9 @@
 //! `"true"`, and one text where a list is meant; Storm's own readers take all of these, so these
 //! do too. Anything else is a problem that names key, found and expected.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use storm_oci_request::HostPath;
 use storm_oci_store::Location;
@@ -90,6 +93,20 @@ impl<'conf> Reader<'conf> {
             .or_else(|| self.wrong(key, value, "a number of at least 1"))
     }
 
+    /// A whole number of at least one.
+    pub(super) fn count(&mut self, key: &'static str) -> Option<NonZeroU32> {
+        const EXPECTED: &str = "a whole number of at least 1";
+        let number = self.whole(key, EXPECTED)?;
+        let value = self.value(key)?;
+        NonZeroU32::new(number).or_else(|| self.wrong(key, value, EXPECTED))
+    }
+
+    /// A time of at least a second.
+    pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
+        let seconds = self.count(key)?;
+        Some(Duration::from_secs(seconds.get().into()))
+    }
+
     pub(super) fn path(&mut self, key: &'static str) -> Option<HostPath> {
         let text = self.string(key)?;
         self.parse_path(key, &text)
@@ -120,6 +137,12 @@ impl<'conf> Reader<'conf> {
         let found = value.to_string().chars().take(SHOWN).collect();
         self.problems.push(SupervisorError::Setting { key, found, expected });
         None
+    }
+
+    /// Notes a problem with one option of a map. Its value may be a secret.
+    pub(super) fn wrong_option(&mut self, key: &'static str, name: &str, problem: &'static str) {
+        let name = crate::text::shown(name);
+        self.problems.push(SupervisorError::SettingOption { key, name, problem });
     }
 
     fn parse_path(&mut self, key: &'static str, text: &str) -> Option<HostPath> {
@@ -191,6 +214,16 @@ mod tests {
             let shown = value.to_string();
             let result = read(value, |reader| reader.whole::<u32>(KEY, "a number"));
             assert_eq!(result, (None, true), "{shown}");
+        }
+    }
+
+    #[test]
+    fn counts_are_at_least_one() {
+        for (value, expected) in [(json!(1), NonZeroU32::new(1)), (json!(null), None)] {
+            assert_eq!(read(value, |reader| reader.count(KEY)), (expected, false));
+        }
+        for value in [json!(0), json!(-1), json!(1.5), json!(5_000_000_000_i64)] {
+            assert_eq!(read(value, |reader| reader.count(KEY)), (None, true));
         }
     }
 

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use storm_oci_request::HostPath;
-use storm_oci_store::{CacheBudget, Platform, RemoteSettings, StoreSettings, Verification};
+use storm_oci_store::{CacheBudget, Platform, StoreSettings, Verification};
 
 use super::keys;
 use super::reader::Reader;
+use super::remote::read_remote;
 use crate::error::SupervisorError;
 
 /// Storm's defaults.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 const DEFAULT_MANIFESTS_TO_CACHE: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not 0");
+/// Ours.
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+
+const BYTES: &str = "a whole number of bytes";
 
 /// Where localized files go below `<storm.local.dir>/supervisor`.
 const RESOURCES: &str = "oci-resources";
@@ -53,9 +57,7 @@ pub(super) fn read_store(
     let refresh_interval = reader
         .whole(keys::REFRESH_SECS, "a whole number of seconds")
         .map_or(DEFAULT_REFRESH, Duration::from_secs);
-    let manifests_to_cache = reader
-        .whole::<NonZeroUsizeFromI64>(keys::MANIFESTS_TO_CACHE, "a whole number of at least 1")
-        .map_or(DEFAULT_MANIFESTS_TO_CACHE, |number| number.0);
+    let manifests_to_cache = count(reader, keys::MANIFESTS_TO_CACHE, DEFAULT_MANIFESTS_TO_CACHE);
     let local_dir = match reader.value(keys::RESOURCES_DIR) {
         Some(_) => reader.path(keys::RESOURCES_DIR),
         None => supervisor_local_dir.and_then(|path| below(path, RESOURCES)),
@@ -66,6 +68,15 @@ pub(super) fn read_store(
             why: "`storm.local.dir`, below which it lies by default, is not set either",
         });
     }
+    let budget = CacheBudget {
+        max_bytes: reader.whole(keys::CACHE_BYTES, BYTES),
+        min_free_bytes: reader.whole(keys::FREE_BYTES, BYTES).unwrap_or(0),
+    };
+    let platform = read_platform(reader);
+    let verification = read_verification(reader);
+    let fetch_timeout = reader.seconds(keys::FETCH_TIMEOUT).unwrap_or(DEFAULT_FETCH_TIMEOUT);
+    let connections = count(reader, keys::CONNECTIONS, DEFAULT_CONNECTIONS);
+    let remote = read_remote(reader);
     Some(StoreSettings {
         top_level: top_level?,
         local_tag_map: local_tag_map.map(|path| PathBuf::from(path.as_str())),
@@ -73,25 +84,39 @@ pub(super) fn read_store(
         refresh_interval,
         manifests_to_cache,
         local_dir: PathBuf::from(local_dir?.as_str()),
-        budget: CacheBudget::default(),
-        platform: Platform::host(),
-        verification: Verification::default(),
-        fetch_timeout: DEFAULT_FETCH_TIMEOUT,
-        connections: DEFAULT_CONNECTIONS,
-        remote: RemoteSettings::default(),
+        budget,
+        platform,
+        verification,
+        fetch_timeout,
+        connections,
+        remote,
     })
 }
 
-/// A count of at least one.
-struct NonZeroUsizeFromI64(NonZeroUsize);
+fn count(reader: &mut Reader<'_>, key: &'static str, default: NonZeroUsize) -> NonZeroUsize {
+    let count = reader.count(key).and_then(|count| NonZeroUsize::try_from(count).ok());
+    count.unwrap_or(default)
+}
 
-impl TryFrom<i64> for NonZeroUsizeFromI64 {
-    type Error = std::num::TryFromIntError;
+fn read_platform(reader: &mut Reader<'_>) -> Platform {
+    let key = keys::PLATFORM;
+    let platform = reader.string(key).map(|text| Platform::parse(&text));
+    platform.unwrap_or_else(|| Ok(Platform::host())).unwrap_or_else(|source| {
+        reader.problems.push(SupervisorError::SettingStore { key, source });
+        Platform::host()
+    })
+}
 
-    fn try_from(number: i64) -> Result<Self, Self::Error> {
-        let number = usize::try_from(number)?;
-        NonZeroUsize::try_from(number).map(Self)
-    }
+fn read_verification(reader: &mut Reader<'_>) -> Verification {
+    let Some(value) = reader.value(keys::VERIFICATION) else {
+        return Verification::default();
+    };
+    let read = match value.as_str() {
+        Some("required") => Some(Verification::Required),
+        Some("when-available") => Some(Verification::WhenAvailable),
+        _ => reader.wrong(keys::VERIFICATION, value, "required or when-available"),
+    };
+    read.unwrap_or_default()
 }
 
 pub(super) fn require_tag_map(reader: &mut Reader<'_>) {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use storm_oci_store::{CacheBudget, Platform, Verification};
 
 use super::*;
 
@@ -55,6 +56,13 @@ fn storms_defaults() {
     assert_eq!(store.manifests_to_cache.get(), 10);
     assert_eq!(store.local_dir, Path::new("/home/y/var/storm/supervisor/oci-resources"));
     assert_eq!(store.local_tag_map, None);
+    assert_eq!(store.budget, CacheBudget { max_bytes: None, min_free_bytes: 0 });
+    assert_eq!(store.platform, Platform::host());
+    assert_eq!(store.verification, Verification::WhenAvailable);
+    assert_eq!(store.fetch_timeout, Duration::from_secs(600));
+    assert_eq!(store.connections.get(), 8);
+    assert_eq!(store.remote.request_timeout, Duration::from_secs(30));
+    assert_eq!(store.remote.hadoop.login, None);
 }
 
 #[test]
@@ -73,6 +81,17 @@ fn every_setting_is_read() {
         keys::LOCAL_TAG_MAP: "/etc/storm/tags",
         keys::REFRESH_SECS: 2.0,
         keys::MANIFESTS_TO_CACHE: 3,
+        keys::CACHE_BYTES: 50_000_000_000_i64,
+        keys::FREE_BYTES: "1000",
+        keys::PLATFORM: "linux/arm64/v9",
+        keys::VERIFICATION: "required",
+        keys::FETCH_TIMEOUT: 60,
+        keys::CONNECTIONS: "2",
+        keys::REQUEST_TIMEOUT: 5,
+        keys::STORE_OPTIONS: {"aws_region": "eu-1"},
+        keys::HADOOP_OPTIONS: {"dfs.client.socket-timeout": 2000},
+        keys::HDFS_KEYTAB: "/etc/storm.keytab",
+        keys::HDFS_PRINCIPAL: "storm@REALM",
     }));
     assert_eq!(settings.cgroup_root.as_str(), "/cgroup");
     assert_eq!(settings.cgroup_parent.as_str(), "/storm/workers");
@@ -90,6 +109,17 @@ fn every_setting_is_read() {
     assert_eq!(store.manifests_to_cache.get(), 3);
     assert_eq!(store.local_dir, Path::new("/srv/oci"));
     assert_eq!(store.local_tag_map.as_deref(), Some(Path::new("/etc/storm/tags")));
+    let budget = CacheBudget { max_bytes: Some(50_000_000_000), min_free_bytes: 1000 };
+    assert_eq!(store.budget, budget);
+    assert_eq!(store.platform, Platform::parse("linux/arm64/v9").unwrap());
+    assert_eq!(store.verification, Verification::Required);
+    assert_eq!(store.fetch_timeout, Duration::from_secs(60));
+    assert_eq!(store.connections.get(), 2);
+    let remote = store.remote;
+    assert_eq!(remote.request_timeout, Duration::from_secs(5));
+    assert_eq!(remote.objects.options.0["aws_region"], "eu-1");
+    assert_eq!(remote.hadoop.options.0["dfs.client.socket-timeout"], "2000");
+    assert_eq!(remote.hadoop.login.unwrap().principal, "storm@REALM");
 }
 
 #[test]
@@ -136,10 +166,47 @@ fn every_problem_is_listed() {
         "cannot use setting `storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.num.manifests",
         "cannot do without setting `storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs",
     ];
+    assert_starts(&found, &starts);
+}
+
+fn assert_starts(found: &[String], starts: &[&str]) {
     for (problem, start) in found.iter().zip(starts) {
         assert!(problem.starts_with(start), "{problem}\n{start}");
     }
     assert_eq!(found.len(), starts.len(), "{found:#?}");
+}
+
+#[test]
+fn every_problem_of_the_store_is_listed() {
+    let found = problems(json!({
+        keys::CACHE_BYTES: -1,
+        keys::FREE_BYTES: "a lot",
+        keys::PLATFORM: "amd64",
+        keys::VERIFICATION: "never",
+        keys::FETCH_TIMEOUT: 0.5,
+        keys::CONNECTIONS: 0,
+        keys::REQUEST_TIMEOUT: 0,
+        keys::HADOOP_CONF_DIR: "etc/hadoop",
+        keys::HADOOP_OPTIONS: ["x"],
+        keys::HDFS_PRINCIPAL: "storm@REALM",
+        keys::STORE_OPTIONS: {"aws_flavour": "x"},
+        keys::CREDENTIALS_FILE: "/no/such/credentials",
+    }));
+    let starts = [
+        "cannot use setting `storm.oci.resources.cache.max.bytes`: found -1, expected a whole",
+        "cannot use setting `storm.oci.resources.cache.min.free.bytes`: found \"a lot\", expected",
+        "cannot use setting `storm.oci.image.platform`: cannot use platform \"amd64\"",
+        "cannot use setting `storm.oci.layer.verification`: found \"never\", expected required or",
+        "cannot use setting `storm.oci.store.fetch.timeout.secs`: found 0.5, expected a whole",
+        "cannot use setting `storm.oci.store.connections`: found 0, expected a whole number",
+        "cannot use setting `storm.oci.store.request.timeout.secs`: found 0, expected a whole",
+        "cannot use setting `storm.oci.hadoop.conf.dir`: path \"etc/hadoop\"",
+        "cannot use setting `storm.oci.hadoop.options`: found \"no map\", expected a map",
+        "cannot do without setting `storm.hdfs.login.keytab`: ",
+        "cannot use option `aws_flavour` of setting `storm.oci.store.options`: no store",
+        "cannot read `/no/such/credentials`, which `storm.oci.store.credentials.file` names",
+    ];
+    assert_starts(&found, &starts);
 }
 
 #[test]
