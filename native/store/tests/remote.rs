@@ -8,7 +8,9 @@ use std::fs;
 use bytes::Bytes;
 use fixture::names;
 use storm_oci_store::remote::{Entry, Remotes};
-use storm_oci_store::{ErrorKind, Location, RemoteSettings, StoreError};
+use storm_oci_store::{
+    ErrorKind, Location, ObjectSettings, RemoteSettings, StoreError, StoreOptions,
+};
 use tempfile::TempDir;
 
 fn location(directory: &TempDir, name: &str) -> Location {
@@ -80,4 +82,39 @@ async fn a_listing_has_the_objects_of_one_directory() {
     }
     let entry = |name: &str, size| Entry { name: name.to_owned(), size };
     assert_eq!(store.list(&top).await.unwrap(), [entry("a", 1), entry("b", 2)]);
+}
+
+#[test]
+fn options_are_checked_without_asking_anybody() {
+    let open = |url: &str, options: &[(&str, &str)]| {
+        let text = |text: &&str| (*text).to_owned();
+        let options = options.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let objects = ObjectSettings { options: StoreOptions(options) };
+        let remotes = Remotes::new(RemoteSettings { objects, ..RemoteSettings::default() });
+        remotes.open(&Location::parse(url).unwrap()).map_err(|error| {
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            error.to_string()
+        })
+    };
+    let key = ("aws_secret_access_key", "geheim");
+    for (url, options) in [
+        ("s3://bucket/x", &[][..]),
+        ("s3a://bucket/x", &[key, ("aws_access_key_id", "storm"), ("azure_tenant_id", "x")]),
+        ("http://host:1/x", &[("proxy_url", "http://proxy:1")]),
+        ("https://host/x", &[("connect_timeout", "2 seconds")]),
+        ("az://container/x", &[("azure_storage_account_name", "storm")]),
+    ] {
+        let store = open(url, options).unwrap();
+        assert!(!format!("{store:?}").contains("geheim"), "{store:?}");
+    }
+    let not_one = |name: &str| format!("the value of option `{name}` is not one");
+    for (url, options, problem) in [
+        ("s3://b/x", &[key][..], not_one("aws_secret_access_key")),
+        ("s3://b/x", &[("aws_allow_http", "geheim")], not_one("aws_allow_http")),
+        ("https://h/x", &[("connect_timeout", "geheim")], not_one("connect_timeout")),
+        ("az://c/x", &[], "Account must be specified".to_owned()),
+    ] {
+        let error = open(url, options).unwrap_err();
+        assert_eq!(error, format!("cannot use store {url}: {problem}"));
+    }
 }

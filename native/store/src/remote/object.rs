@@ -21,7 +21,7 @@ use object_store::{
 
 use super::transfer::exactly;
 use super::{Entry, RemoteStore, Stat};
-use crate::error::StoreError;
+use crate::error::{ErrorKind, StoreError};
 use crate::location::{Location, Scheme};
 use crate::settings::RemoteSettings;
 pub use connect::is_object_option;
@@ -151,10 +151,10 @@ impl RemoteStore for ObjectBackend {
         self.must_be_writable("list", directory)?;
         let path = self.path("list", directory)?;
         let listing = self.store.list_with_delimiter(Some(&path)).await;
-        let listing = match listing {
+        let listing = match listing.map_err(|error| self.failed("list", directory, error)) {
             Ok(listing) => listing.objects,
-            Err(Error::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(self.failed("list", directory, error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
         };
         let mut entries: Vec<_> = listing
             .into_iter()

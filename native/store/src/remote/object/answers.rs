@@ -1,6 +1,6 @@
 //! Between the library and its HTTP client: what a server answered, as types.
 //!
-//! The library tells most statuses only in messages, together with the URL and the body. Here
+//! The library tells many statuses only in messages, together with the URL and the body. Here
 //! they become errors that can be told apart and that repeat neither: a URL can carry a signature,
 //! a body can repeat the request.
 
@@ -19,7 +19,7 @@ use crate::error::shown;
 /// A server did not do what it was asked, or could not be asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Unanswered {
-    /// It answered with a status that the library has no word for.
+    /// It answered with something else than success.
     #[error("{host} answered {status}")]
     Status {
         /// Who answered.
@@ -52,8 +52,12 @@ pub(super) enum Unanswered {
 pub(super) enum Meaning {
     /// It may succeed later.
     Busy,
-    /// The object is shorter than it was.
-    OutOfRange,
+    /// The object is not the described one, or shorter.
+    Changed,
+    /// There is no such object.
+    Missing,
+    /// The account may not do that, or is none.
+    Refused,
     /// The server cannot do such a thing.
     Unable,
     /// It is wrong, or its place is.
@@ -82,21 +86,25 @@ impl HttpService for CheckedClient {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
         };
+        let writes = request.method().as_str() == "PUT";
         match self.0.execute(request).await {
-            Ok(response) => checked(response, host),
+            Ok(response) => checked(response, host, writes),
             Err(error) => Err(unreached(&error, host)),
         }
     }
 }
 
-/// Lets pass what the library tells by type, and success.
-fn checked(response: HttpResponse, host: String) -> Result<HttpResponse, HttpError> {
+/// Lets success pass, and the answers to a write that the library acts on.
+fn checked(response: HttpResponse, host: String, writes: bool) -> Result<HttpResponse, HttpError> {
     let status = response.status();
     let (meaning, kind) = match status.as_u16() {
-        200..=299 | 304 | 401 | 403 | 404 | 409 | 412 => return Ok(response),
+        200..=299 => return Ok(response),
+        304 | 401 | 403 | 404 | 409 | 412 if writes => return Ok(response),
+        401 | 403 => (Meaning::Refused, HttpErrorKind::Decode),
+        404 | 410 => (Meaning::Missing, HttpErrorKind::Decode),
         405 | 501 => (Meaning::Unable, HttpErrorKind::Decode),
-        416 => (Meaning::OutOfRange, HttpErrorKind::Decode),
-        // The library tries these again.
+        412 | 416 => (Meaning::Changed, HttpErrorKind::Decode),
+        // The library tries these again, and no other.
         408 | 429 | 500..=599 => (Meaning::Busy, HttpErrorKind::Request),
         _ => (Meaning::Wrong, HttpErrorKind::Decode),
     };
@@ -115,9 +123,13 @@ fn unreached(error: &HttpError, host: String) -> HttpError {
 /// Whether the TLS handshake failed: its library reports what the other side sent as bad data.
 fn is_untrusted(error: &HttpError) -> bool {
     error.kind() == HttpErrorKind::Connect
-        && chain(error)
-            .filter_map(|error| error.downcast_ref::<io::Error>())
-            .any(|error| error.kind() == io::ErrorKind::InvalidData)
+        && chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(is_bad_data)
+}
+
+fn is_bad_data(error: &io::Error) -> bool {
+    // An error within is no source of this one; that is what is below it.
+    let within = error.get_ref().and_then(|within| within.downcast_ref());
+    error.kind() == io::ErrorKind::InvalidData || within.is_some_and(is_bad_data)
 }
 
 /// An error and what lies below it.

@@ -18,10 +18,8 @@ enum Failure {
     NotFound,
     #[error("it exists already")]
     AlreadyExists,
-    #[error("the store asks for credentials, or does not know these (401)")]
-    Unauthenticated,
-    #[error("the store refuses access with these credentials (403)")]
-    PermissionDenied,
+    #[error("the store refuses access")]
+    Refused,
     #[error("the server does not answer requests for a part of an object")]
     NoRanges,
     #[error("a web server is only read, never written or listed")]
@@ -65,13 +63,14 @@ pub(super) fn of_server(operation: &'static str, location: &Location, error: &Er
         } else if let Some(error) = link.downcast_ref::<HttpError>() {
             http = Some(error);
         } else if let Some(unanswered) = link.downcast_ref::<Unanswered>() {
-            return match kind_of(unanswered) {
-                Some(kind) => {
-                    let failure = Failure::Unanswered(unanswered.clone());
-                    remote(operation, location, kind, failure)
-                }
-                None => StoreError::Changed { location: location.clone() },
+            let Some(kind) = kind_of(unanswered) else {
+                return StoreError::Changed { location: location.clone() };
             };
+            let failure = match kind {
+                ErrorKind::NotFound => Failure::NotFound,
+                _ => Failure::Unanswered(unanswered.clone()),
+            };
+            return remote(operation, location, kind, failure);
         }
     }
     match http {
@@ -117,8 +116,7 @@ fn failure_by_type(error: &Error) -> Failure {
     match error {
         Error::NotFound { .. } => Failure::NotFound,
         Error::AlreadyExists { .. } => Failure::AlreadyExists,
-        Error::PermissionDenied { .. } => Failure::PermissionDenied,
-        Error::Unauthenticated { .. } => Failure::Unauthenticated,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Failure::Refused,
         // Nothing else of what is asked here is one of these.
         Error::NotSupported { .. } => Failure::NoRanges,
         error => Failure::Unusable(innermost(error)),
@@ -130,7 +128,9 @@ fn kind_of(unanswered: &Unanswered) -> Option<ErrorKind> {
     match unanswered {
         Unanswered::Status { meaning, .. } => match meaning {
             Meaning::Busy => Some(ErrorKind::Unreachable),
-            Meaning::OutOfRange => None,
+            Meaning::Changed => None,
+            Meaning::Missing => Some(ErrorKind::NotFound),
+            Meaning::Refused => Some(ErrorKind::Denied),
             Meaning::Unable => Some(ErrorKind::Unsupported),
             Meaning::Wrong => Some(ErrorKind::Misconfigured),
         },
