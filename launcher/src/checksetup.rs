@@ -15,13 +15,10 @@ use storm_oci_request::HostPath;
 use crate::cgroup::Hierarchies;
 use crate::config::{self, Config};
 use crate::error::{LauncherError, Result, Step, must};
-use crate::kernel;
-use crate::report;
 use crate::runc::Runc;
-use crate::sanitize;
 use crate::self_check::{self, faults};
 use crate::sys_file::{kind, open, read_at_most};
-use crate::trusted;
+use crate::{kernel, report, sanitize, trusted};
 
 /// The oldest runc that knows recursive mount options.
 const OLDEST_RUNC: (u32, u32) = (1, 1);

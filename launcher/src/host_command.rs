@@ -11,16 +11,12 @@ use rustix::io::Errno;
 use rustix::process::{fchdir, umask};
 use storm_oci_request::HostPath;
 
-use crate::Call;
-use crate::account;
 use crate::directory::Directory;
 use crate::error::{Result, Step, must};
-use crate::ownership;
 use crate::privilege::become_for_good;
 use crate::switches::without;
-use crate::sys;
 use crate::sys_file::read_whole;
-use crate::worker_files;
+use crate::{Call, account, ownership, sys, worker_files};
 
 /// The script's copy, under the name that Storm's supervisor looks for.
 const COPY: &str = "launch_container.sh";

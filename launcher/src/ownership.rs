@@ -11,14 +11,12 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, fstat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::Call;
 use crate::error::{Result, Step};
-use crate::proc_fd;
-use crate::report;
 use crate::switches::without;
 use crate::sys_file::kind;
 use crate::tree::{self, Entry, Found, Visitor};
 use crate::walk::{self, Owners};
+use crate::{Call, proc_fd, report};
 
 /// What the user may do with what becomes his.
 #[derive(Clone, Copy, Debug)]

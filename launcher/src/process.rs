@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 use storm_oci_request::{CgroupPath, ProcessRecord, ProcessStat};
 
@@ -153,13 +153,8 @@ impl HeldProcess {
 
 /// Waits for a child's end.
 pub(crate) fn wait_for(child: Pid) -> Result<WaitStatus, Errno> {
-    loop {
-        match waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => return Ok(status),
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(source) => return Err(source),
-        }
-    }
+    let ended = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()))?;
+    ended.map(|(_, status)| status).ok_or(Errno::CHILD)
 }
 
 #[cfg(test)]

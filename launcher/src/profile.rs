@@ -17,32 +17,18 @@ use rustix::process::{chdir, chroot, fchdir, umask};
 use rustix::thread::{LinkNameSpaceType as Kind, move_into_link_name_space};
 use storm_oci_request::{HostPath, LaunchRecord, parse_number};
 
-use crate::Call;
-use crate::account;
 use crate::cgroup::Hierarchies;
-use crate::config;
 use crate::error::{At, Result, Step, must};
 use crate::host_command::UMASK;
 use crate::privilege::become_for_good;
 use crate::process::{HeldProcess, wait_for};
-use crate::report;
 use crate::switches::without;
 use crate::sys::{self, Fork};
 use crate::sys_file::read_whole;
 use crate::sys_seccomp::{self, Filter};
 use crate::target::{self, Target};
 use crate::trusted::open_program;
-use crate::worker_files;
-
-/// What Storm asks of a profiler, and whether it names a directory for it.
-const ACTIONS: [(&str, bool); 6] = [
-    ("jstack", true),
-    ("jmap", true),
-    ("dump", true),
-    ("stop", true),
-    ("start", false),
-    ("kill", false),
-];
+use crate::{Call, account, config, report, worker_files};
 
 /// Far above any line that Storm writes.
 const MAX_BYTES: usize = 8192;
@@ -219,7 +205,11 @@ fn parse_command(text: &[u8]) -> Option<Vec<String>> {
     let line = line.strip_suffix('\n').unwrap_or(line);
     let mut parts = line.strip_prefix(' ').unwrap_or(line).splitn(3, ' ');
     let (pid, action, directory) = (parts.next()?, parts.next()?, parts.next());
-    let (_, takes_directory) = ACTIONS.into_iter().find(|(known, _)| *known == action)?;
+    let takes_directory = match action {
+        "jstack" | "jmap" | "dump" | "stop" => true,
+        "start" | "kill" => false,
+        _ => return None,
+    };
     let pid = parse_number::<u32>(pid).ok().filter(|pid| *pid > 0)?;
     let directory = directory.map(HostPath::parse).transpose().ok()?;
     if directory.is_some() != takes_directory {

@@ -9,12 +9,10 @@ use rustix::fs::{AtFlags, Mode, Stat, unlinkat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::Call;
 use crate::error::{LauncherError, Result, Step};
 use crate::privilege::acting_as;
-use crate::proc_fd;
 use crate::tree::{self, Entry, Found, Visitor};
-use crate::walk;
+use crate::{Call, proc_fd, walk};
 
 /// How often each of the two has a turn, because something was made in the tree meanwhile, or was
 /// in the other's way.

@@ -57,34 +57,30 @@ const SHOWN: usize = 200;
 ///
 /// [`CommandLineError`] for an unknown option or verb, or for more or fewer arguments than it takes.
 pub fn parse_command_line(arguments: Vec<Vec<u8>>) -> Result<Invocation, CommandLineError> {
-    let mut texts = Vec::with_capacity(arguments.len());
-    for bytes in arguments.into_iter().skip(1) {
-        texts.push(String::from_utf8(bytes).map_err(|error| {
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).map_err(|error| {
             let shown = String::from_utf8_lossy(error.as_bytes());
             wrong(&shown, "expected arguments in UTF-8")
-        })?);
-    }
+        })
+    };
+    let texts: Vec<String> = arguments.into_iter().skip(1).map(text).collect::<Result<_, _>>()?;
     if let [text] = texts.as_slice()
         && let Some(option) = OPTIONS.into_iter().find(|option| option == text)
     {
         return Ok(Invocation::Tell(option));
     }
-    let mut texts = texts.into_iter();
-    match (texts.next().filter(|user| !user.starts_with("--")), texts.next()) {
-        (Some(user), Some(verb)) => {
-            let (verb, usage) = find(&verb)?;
-            let arguments: Vec<String> = texts.collect();
-            if arguments.len() == usage.matches('<').count() {
-                Ok(Invocation::Act { user, verb, arguments })
-            } else {
-                Err(wrong(verb, &format!("expected <user> {verb} {usage}")))
-            }
-        }
+    let (user, verb, arguments) = match texts.as_slice() {
+        [user, verb, arguments @ ..] if !user.starts_with("--") => (user, verb, arguments),
         _ => {
             let usage = format!("expected <user> <command> <arguments>, or {}", OPTIONS.join(", "));
-            Err(wrong("worker-launcher", &usage))
+            return Err(wrong("worker-launcher", &usage));
         }
+    };
+    let (verb, usage) = find(verb)?;
+    if arguments.len() != usage.matches('<').count() {
+        return Err(wrong(verb, &format!("expected <user> {verb} {usage}")));
     }
+    Ok(Invocation::Act { user: user.clone(), verb, arguments: arguments.to_vec() })
 }
 
 /// The original compares verbs without regard to case.
