@@ -7,7 +7,7 @@ use storm_oci_request::AccountName;
 
 use crate::Call;
 use crate::config::Config;
-use crate::error::{Result, Step};
+use crate::error::{Result, Step, must};
 use crate::privilege::Identity;
 use crate::switches::without;
 
@@ -30,14 +30,13 @@ pub(crate) struct Account {
 ///
 /// [`Step::Account`] naming the rule that refused it.
 pub(crate) fn find(name: &str, caller: &Identity, config: &Config) -> Result<Account> {
-    let shown: String = name.chars().take(SHOWN).collect();
-    let refused = |problem| Step::Account.refused(shown.as_str(), problem);
-    let mut account = look_up(name).map_err(refused)?;
+    let shown = || name.chars().take(SHOWN).collect::<String>();
+    let mut account = look_up(name).map_err(|problem| Step::Account.refused(shown(), problem))?;
     if is_caller(&account, caller) {
         // Another name for the same uid may come with other groups.
         account.identity = caller.clone();
     } else {
-        judge(&account, config, false).map_err(refused)?;
+        judge(&account, config, false)?;
     }
     Ok(account)
 }
@@ -53,7 +52,6 @@ const SHOWN: usize = 40;
 pub(crate) fn permitted_to_run(call: &Call) -> Result<()> {
     let Call { caller, config, account } = call;
     judge(account, config, is_caller(account, &caller.identity))
-        .map_err(|problem| Step::Account.refused(account.name.as_str(), problem))
 }
 
 fn is_caller(account: &Account, caller: &Identity) -> bool {
@@ -70,30 +68,27 @@ fn look_up(name: &str) -> Result<Account, String> {
     }
     let c_name = CString::new(name.as_str()).map_err(|_| "not an account name")?;
     let groups = getgrouplist(&c_name, user.gid).map_err(errno)?;
-    let identity = Identity {
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-        groups: groups.into_iter().map(Gid::as_raw).collect(),
-    };
+    let groups = groups.into_iter().map(Gid::as_raw).collect();
+    let identity = Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups };
     Ok(Account { name, identity })
 }
 
 /// The caller is in the launcher's group, or could not have called; nobody else may be.
-fn judge(account: &Account, config: &Config, is_caller: bool) -> Result<(), String> {
-    let Identity { uid, gid, groups } = &account.identity;
-    if (*uid == 0 || account.name.as_str() == "root") && !without("account-root") {
-        return Err("it is root".to_owned());
-    }
-    if config.banned_users.contains(&account.name) && !without("account-banned") {
-        return Err("it is in banned.users".to_owned());
-    }
-    if *uid < config.min_user_id && !without("account-minimum") {
-        return Err(format!("uid {uid} is below min.user.id {}", config.min_user_id));
-    }
+fn judge(account: &Account, config: &Config, is_caller: bool) -> Result<()> {
+    let Account { name, identity: Identity { uid, gid, groups } } = account;
+    let minimum = config.min_user_id;
+    let root = *uid == 0 || name.as_str() == "root";
+    must(!root || without("account-root"), Step::Account, name, "it is root")?;
+    let allowed = !config.banned_users.contains(name) || without("account-banned");
+    must(allowed, Step::Account, name, "it is in banned.users")?;
+    let high = *uid >= minimum || without("account-minimum");
+    let problem = format_args!("uid {uid} is below min.user.id {minimum}");
+    must(high, Step::Account, name, problem)?;
     let privileged = |gid: &u32| *gid == 0 || *gid == config.group_id && !is_caller;
     match std::iter::once(gid).chain(groups).find(|gid| privileged(gid)) {
         Some(gid) if !without("account-groups") => {
-            Err(format!("it is in group {gid}, which no container may have"))
+            let problem = format_args!("it is in group {gid}, which no container may have");
+            Err(Step::Account.refused(name, problem))
         }
         _ => Ok(()),
     }

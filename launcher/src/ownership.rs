@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, fstat};
 use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::error::{Result, Step};
+use crate::error::{At, Result, Step};
 use crate::switches::without;
 use crate::sys_file::kind;
 use crate::tree::{self, Entry, Found, Visitor};
@@ -103,7 +103,7 @@ impl Giving {
     fn pass_over(&mut self, entry: &Entry<'_>, problem: &str) -> Result<(), Errno> {
         self.notes = self.notes.saturating_add(1);
         if self.notes <= MAX_NOTES {
-            report::note(&format!("passed over `{}`: {problem}", entry.path()));
+            report::note(&format!("passed over `{}`: {problem}", entry));
         } else if self.notes == MAX_NOTES.saturating_add(1) {
             report::note("passed over more entries of this kind");
         }
@@ -134,6 +134,6 @@ impl Visitor for Giving {
             Found::Foreign(problem) => self.pass_over(entry, problem),
             Found::Failed(source) => Err(source),
         };
-        changed.map_err(|source| entry.failed(Step::Own, source))
+        changed.at(Step::Own, entry)
     }
 }

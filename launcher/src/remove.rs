@@ -6,11 +6,11 @@
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, Stat, unlinkat};
-use rustix::io::Errno;
 use storm_oci_request::HostPath;
 
-use crate::error::{LauncherError, Result, Step};
+use crate::error::{At, LauncherError, Result, Step};
 use crate::privilege::acting_as;
+use crate::sys_file::unless_missing;
 use crate::tree::{self, Entry, Found, Visitor};
 use crate::{Call, proc_fd, walk};
 
@@ -56,22 +56,16 @@ impl Visitor for Removing {
     const STEP: Step = Step::Remove;
 
     fn visit(&mut self, entry: &Entry<'_>, found: Found<'_>) -> Result<()> {
-        let unlink = |flags| unlinkat(entry.directory, entry.name, flags);
+        // What vanished meanwhile is removed as well.
+        let unlink = |flags| unless_missing(unlinkat(entry.directory, entry.name, flags)).map(drop);
         let removed = match found {
-            Found::File(..) => unlink(AtFlags::empty()),
-            Found::Directory(_) => unlink(AtFlags::REMOVEDIR),
-            Found::Foreign(problem) => {
-                self.problem.get_or_insert(Step::Remove.refused(entry.path(), problem));
-                return Ok(());
-            }
-            Found::Failed(source) => Err(source),
+            Found::File(..) => unlink(AtFlags::empty()).at(Step::Remove, entry),
+            Found::Directory(_) => unlink(AtFlags::REMOVEDIR).at(Step::Remove, entry),
+            Found::Foreign(problem) => Err(Step::Remove.refused(entry, problem)),
+            Found::Failed(source) => Err(Step::Remove.failed(entry)(source)),
         };
-        match removed {
-            // What vanished meanwhile is removed as well.
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(source) => {
-                self.problem.get_or_insert_with(|| entry.failed(Step::Remove, source));
-            }
+        if let Err(problem) = removed {
+            self.problem.get_or_insert(problem);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 use rustix::io::Errno;
 
 use crate::Call;
-use crate::error::{Result, Step};
+use crate::error::{Result, Step, must};
 use crate::privilege::become_for_good;
 use crate::sys_signal;
 use crate::target::{self, Target};
@@ -29,10 +29,8 @@ pub(crate) fn signal(call: &Call, pid: i32, signal: i32) -> Result<()> {
     let Some(number) = u32::try_from(pid).ok().filter(|number| *number > 1) else {
         return Err(failed(Step::FindProcess, Errno::SRCH));
     };
-    if !(0..=HIGHEST).contains(&signal) {
-        let problem = format!("{signal} is no signal, they are 0 to {HIGHEST}");
-        return Err(Step::Signal.refused(pid, problem));
-    }
+    let problem = format_args!("{signal} is no signal, they are 0 to {HIGHEST}");
+    must((0..=HIGHEST).contains(&signal), Step::Signal, pid, problem)?;
     // None: no such process, though a group may still have its number.
     let target = target::find(call, number, Step::Signal)?;
     become_for_good(&call.account.identity)?;

@@ -6,12 +6,13 @@
 //! others are opened again through `..`, and believed if they are the same.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType, OFlags, Stat, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use crate::error::{At, LauncherError, Result, Step, must};
+use crate::error::{At, Result, Step, must};
 use crate::kernel::open_entry;
 use crate::switches::without;
 use crate::sys_file::{kind, open};
@@ -62,19 +63,14 @@ pub(crate) struct Entry<'a> {
     directory_path: &'a str,
 }
 
-impl Entry<'_> {
-    /// The path for an error or a note: its start, when it is very long.
-    pub(crate) fn path(&self) -> String {
+/// Its path, for an error or a note: the start of a very long one.
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = format!("{}/{}", self.directory_path, self.name.to_string_lossy());
         match path.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
-            None => path,
+            Some((end, _)) => write!(formatter, "{}…", path.get(..end).unwrap_or_default()),
+            None => formatter.write_str(&path),
         }
-    }
-
-    /// A failed system call on it.
-    pub(crate) fn failed(&self, step: Step, source: Errno) -> LauncherError {
-        step.failed(&self.path())(source)
     }
 }
 
@@ -142,7 +138,7 @@ impl<V: Visitor> Tree<'_, V> {
                 Some(problem) => problem,
             },
             Err(Errno::XDEV) => "it is a mount point".to_owned(),
-            Err(Errno::NOENT) if is_top => return Err(entry.failed(Step::Find, Errno::NOENT)),
+            Err(Errno::NOENT) if is_top => return Err(Step::Find.failed(&entry)(Errno::NOENT)),
             Err(Errno::NOENT) => return Ok(false),
             Err(source) => {
                 self.visitor.visit(&entry, Found::Failed(source))?;
@@ -150,7 +146,7 @@ impl<V: Visitor> Tree<'_, V> {
             }
         };
         if is_top {
-            return Err(V::STEP.refused(entry.path(), problem));
+            return Err(V::STEP.refused(&entry, problem));
         }
         self.visitor.visit(&entry, Found::Foreign(&problem))?;
         Ok(false)
