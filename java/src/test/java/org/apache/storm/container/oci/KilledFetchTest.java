@@ -21,6 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 class KilledFetchTest {
     private static final int KILLS = Integer.getInteger("storm.oci.kills", 4);
     private static final int IN_A_ROW = 3;
+    private static final int REPORT_EVERY = 50;
     private static final int LAYER_BYTES = 24 << 20;
     private static final String FETCHING = "fetching";
     private static final String FETCHED = "fetched";
@@ -76,8 +77,10 @@ class KilledFetchTest {
                 fetch(jvm.prepare(Fetch.class, conf).start());
                 expectFetched(store, content);
             }
+            if (kill % REPORT_EVERY == 0 || kill == KILLS) {
+                System.out.println(kill + " fetches killed, of which " + ended + " had ended before");
+            }
         }
-        System.out.println(KILLS + " fetches killed, of which " + ended + " had ended before");
     }
 
     /** Waits for the end of the process; answers the microseconds that the fetch alone took. */
