@@ -5,6 +5,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 use storm_oci_request::{BindMount, HostPath};
 
+use crate::Call;
 use crate::config::{CONF_DIR, Config};
 use crate::directory::Directory;
 use crate::error::{At, Result, Step, must};
@@ -33,15 +34,14 @@ pub(crate) enum SourceKind {
 /// rules do not allow.
 pub(crate) fn clone_all(
     container: &Directory,
-    config: &Config,
-    user: &Identity,
+    call: &Call,
     mounts: &[BindMount],
 ) -> Result<Vec<SourceKind>> {
     let binds = container.open("binds")?;
-    let closed = closed_places(config)?;
+    let closed = closed_places(&call.config)?;
     let clone = |(index, mount): (usize, &BindMount)| {
-        let source = open_source(user, &mount.source)?;
-        let kind = check(config, &closed, mount, &source)?;
+        let source = open_source(&call.account.identity, &mount.source)?;
+        let kind = check(&call.config, &closed, mount, &source)?;
         let name = index.to_string();
         let place = match kind {
             SourceKind::Directory => binds.make(&name)?.into(),

@@ -3,11 +3,10 @@
 use rustix::process::{Resource, Rlimit as Limit, getrlimit};
 use storm_oci_request::{HostPath, LaunchRequest, Rlimit, SpecInputs, runtime_spec};
 
-use crate::account::Account;
+use crate::Call;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::kernel::restricts_recursively;
-use crate::sanitize::CallerProcess;
 
 /// The bundle's one file.
 const CONFIG: &str = "config.json";
@@ -17,18 +16,17 @@ const CONFIG: &str = "config.json";
 /// Returns it, for the copy that people read.
 pub(crate) fn write(
     directory: &Directory,
-    caller: &CallerProcess,
-    account: &Account,
+    call: &Call,
     request: &LaunchRequest,
 ) -> Result<Vec<u8>> {
-    let identity = &account.identity;
+    let identity = &call.account.identity;
     let additional: Vec<u32> =
         identity.groups.iter().copied().filter(|gid| *gid != identity.gid).collect();
     let host = rustix::system::uname();
     let hostname = host.nodename().to_string_lossy();
     let rootfs = HostPath::parse(&directory.path_of("rootfs"))?;
     let binds = HostPath::parse(&directory.path_of("binds"))?;
-    let rlimits = changed_limits(&caller.limits);
+    let rlimits = changed_limits(&call.caller.limits);
     let inputs = SpecInputs {
         uid: identity.uid,
         gid: identity.gid,

@@ -14,21 +14,22 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use storm_oci_request::{CgroupPath, ContainerId, LaunchRecord, LaunchState};
 
+use crate::Call;
 use crate::cgroup::Hierarchies;
-use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{At, Result, Step, must};
+use crate::layers::touch;
 use crate::process::HeldProcess;
 use crate::run_root::{LOCK, RunRoot, lock_file, try_lock};
 use crate::switches::without;
-use crate::{layers, report, runc};
+use crate::{report, runc};
 
 /// The directories that a launch needs in its container's directory. Storm's own launcher mounts
 /// on the first in the host's namespace.
 const DIRECTORIES: [&str; 5] = [ROOTFS, "upper", "work", "binds", "stage"];
 const ROOTFS: &str = "rootfs";
 
-/// The places on this host where a container leaves traces, opened and checked.
+/// The places on this host where a container leaves traces, opened and checked, for one caller.
 #[derive(Debug)]
 pub(crate) struct Host {
     /// Directories, locks and records.
@@ -36,22 +37,7 @@ pub(crate) struct Host {
     /// Where the container's cgroup is.
     pub(crate) hierarchies: Hierarchies,
     cgroup_parent: CgroupPath,
-}
-
-impl Host {
-    /// Opens all of them.
-    pub(crate) fn open(config: &Config) -> Result<Self> {
-        Ok(Self {
-            run_root: RunRoot::open(config)?,
-            hierarchies: Hierarchies::find()?,
-            cgroup_parent: config.cgroup_parent.clone(),
-        })
-    }
-
-    /// The one cgroup of a container.
-    pub(crate) fn cgroup_of(&self, container: &ContainerId) -> CgroupPath {
-        CgroupPath::of(&self.cgroup_parent, container)
-    }
+    caller: u32,
 }
 
 /// A claimed container.
@@ -63,103 +49,165 @@ pub(crate) struct Claim {
     pub(crate) exit_record: OwnedFd,
 }
 
-/// Claims the container of `record`, and writes the record.
-///
-/// What an interrupted launch of the same container left is removed first.
-///
-/// # Errors
-///
-/// [`Step::Launch`] when it is there and no leftover of the same caller's.
-pub(crate) fn claim(host: &Host, record: &LaunchRecord) -> Result<Claim> {
-    let container = &record.container_id;
-    match remove_orphan(host, container, record.caller.uid) {
-        // Below, its directory says that it exists.
-        Err(error) if error.step == Step::Foreign => {}
-        outcome => drop(outcome?),
-    }
-    let others = host.run_root.serialize()?;
-    let free = host.run_root.root.find(container.as_str())?.is_none();
-    must(free, Step::Launch, container, "its directory exists and is no leftover")?;
-    if let Some(place) = host.hierarchies.existing(&record.cgroup)? {
-        must(without("cgroup-must-not-exist"), Step::Cgroup, place, "it exists already")?;
-    }
-    let claimed = fill(host, record, &host.run_root.root.make(container.as_str())?);
-    drop(others);
-    if claimed.is_err() {
-        undo(host, container);
-    }
-    claimed
-}
-
-fn fill(host: &Host, record: &LaunchRecord, directory: &Directory) -> Result<Claim> {
-    let lock = lock_file(directory)?;
-    must(try_lock(&lock)?, Step::Launch, &record.container_id, "its directory is locked")?;
-    host.run_root.write_record(record)?;
-    DIRECTORIES.iter().try_for_each(|name| directory.make(name).map(drop))?;
-    Ok(Claim { exit_record: host.run_root.create_exit_record(&record.container_id)?, lock })
-}
-
 /// What an attempt to take hold of a container found.
 #[derive(Debug)]
-pub(crate) enum Hold {
+pub(crate) enum Hold<'a> {
     /// Nothing of it is there.
     Nothing,
     /// Somebody else has its lock: it runs, or is being launched or removed.
     Busy,
     /// Its lock was free and is ours now.
-    Taken(Box<Remains>),
+    Taken(Box<Remains<'a>>),
 }
 
 /// A container whose lock is ours.
 #[derive(Debug)]
-pub(crate) struct Remains {
-    container: ContainerId,
+pub(crate) struct Remains<'a> {
+    host: &'a Host,
+    container: &'a ContainerId,
     record: Option<LaunchRecord>,
     /// `None` where the directory is missing.
     _lock: Option<OwnedFd>,
 }
 
-/// Takes the container's lock, without waiting for it.
-///
-/// # Errors
-///
-/// As [`own_record`].
-pub(crate) fn take(host: &Host, container: &ContainerId, caller: u32) -> Result<Hold> {
-    // A claim makes directory, lock and record while others are kept out.
-    let _others = host.run_root.serialize()?;
-    let mut record = own_record(host, container, caller)?;
-    let directory = host.run_root.root.find(container.as_str())?;
-    if directory.is_none() && record.is_none() {
-        return Ok(Hold::Nothing);
+impl Host {
+    /// Opens all of them.
+    pub(crate) fn open(call: &Call) -> Result<Self> {
+        Ok(Self {
+            run_root: RunRoot::open(&call.config)?,
+            hierarchies: Hierarchies::find()?,
+            cgroup_parent: call.config.cgroup_parent.clone(),
+            caller: call.caller.identity.uid,
+        })
     }
-    let lock = directory.as_ref().map(lock_file).transpose()?;
-    if let Some(lock) = &lock {
-        if !try_lock(lock)? {
-            return Ok(Hold::Busy);
+
+    fn cgroup_of(&self, container: &ContainerId) -> CgroupPath {
+        CgroupPath::of(&self.cgroup_parent, container)
+    }
+
+    /// Claims the container of `record`, and writes the record.
+    ///
+    /// What an interrupted launch of the same container left is removed first.
+    ///
+    /// # Errors
+    ///
+    /// [`Step::Launch`] when it is there and no leftover of the same caller's.
+    pub(crate) fn claim(&self, record: &LaunchRecord) -> Result<Claim> {
+        let (run_root, container) = (&self.run_root, &record.container_id);
+        match self.remove_orphan(container) {
+            // Below, its directory says that it exists.
+            Err(error) if error.step == Step::Foreign => {}
+            outcome => drop(outcome?),
         }
-        // Whoever had the lock may have completed the record meanwhile.
-        if !without("record-look-again") {
-            record = own_record(host, container, caller)?;
+        let others = run_root.serialize()?;
+        let free = run_root.root.find(container.as_str())?.is_none();
+        must(free, Step::Launch, container, "its directory exists and is no leftover")?;
+        if let Some(place) = self.hierarchies.existing(&record.cgroup)? {
+            must(without("cgroup-must-not-exist"), Step::Cgroup, place, "it exists already")?;
+        }
+        let directory = run_root.root.make(container.as_str())?;
+        let claimed = fill(run_root, record, &directory);
+        drop(others);
+        claimed.inspect_err(|_| self.undo(container))
+    }
+
+    /// Takes the container's lock, without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::own_record`].
+    pub(crate) fn take<'a>(&'a self, container: &'a ContainerId) -> Result<Hold<'a>> {
+        // A claim makes directory, lock and record while others are kept out.
+        let _others = self.run_root.serialize()?;
+        let mut record = self.own_record(container)?;
+        let directory = self.run_root.root.find(container.as_str())?;
+        if directory.is_none() && record.is_none() {
+            return Ok(Hold::Nothing);
+        }
+        let lock = directory.as_ref().map(lock_file).transpose()?;
+        if let Some(lock) = &lock {
+            if !try_lock(lock)? {
+                return Ok(Hold::Busy);
+            }
+            // Whoever had the lock may have completed the record meanwhile.
+            if !without("record-look-again") {
+                record = self.own_record(container)?;
+            }
+        }
+        Ok(Hold::Taken(Box::new(Remains { host: self, container, record, _lock: lock })))
+    }
+
+    /// The container's record; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Step::Foreign`] for a container of another caller, unless this one is root.
+    pub(crate) fn own_record(&self, container: &ContainerId) -> Result<Option<LaunchRecord>> {
+        let record = self.run_root.read_record(container)?;
+        let owner = record.as_ref().map_or(self.caller, |record| record.caller.uid);
+        let own = self.caller == 0 || self.caller == owner || without("record-owner");
+        must(own, Step::Foreign, container, format_args!("it belongs to uid {owner}"))?;
+        Ok(record)
+    }
+
+    /// Removes a container that is an orphan; `false` when it is none, or somebody has its lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::own_record`].
+    pub(crate) fn remove_orphan(&self, container: &ContainerId) -> Result<bool> {
+        match self.take(container)? {
+            Hold::Taken(remains) if remains.is_orphan()? => remains.remove().map(|()| true),
+            _ => Ok(false),
         }
     }
-    Ok(Hold::Taken(Box::new(Remains { container: container.clone(), record, _lock: lock })))
+
+    /// Removes what a failed launch made. What cannot be removed is named, and left to the sweep.
+    pub(crate) fn undo(&self, container: &ContainerId) {
+        if let Err(error) = self.remove(container) {
+            report::note(&error.to_string());
+        }
+    }
+
+    /// Removes everything of a container whose lock is ours: processes, runc's state, cgroups,
+    /// directory, records.
+    ///
+    /// Each step does nothing where there is nothing, so an interrupted removal is simply done
+    /// again. The records go last but the empty directory: while anything else is there, they say
+    /// whose it is.
+    fn remove(&self, container: &ContainerId) -> Result<()> {
+        let RunRoot { root, layers, .. } = &self.run_root;
+        let record = self.run_root.read_record(container)?;
+        record.iter().flat_map(|record| &record.layers).try_for_each(|one| touch(layers, one))?;
+        let cgroup = self.cgroup_of(container);
+        self.hierarchies.kill(&cgroup)?;
+        runc::remove_state(container)?;
+        self.hierarchies.remove(&cgroup)?;
+        let directory = root.find(container.as_str())?;
+        if let Some(directory) = &directory {
+            let rootfs = directory.path_of(ROOTFS);
+            match unmount(&rootfs, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
+                // Nothing of ours is mounted in the host's namespace.
+                Err(Errno::INVAL | Errno::NOENT) => {}
+                outcome => outcome.at(Step::Unmount, rootfs)?,
+            }
+            directory.remove_contents(LOCK)?;
+        }
+        let _others = self.run_root.serialize()?;
+        self.run_root.remove_records(container)?;
+        if let Some(directory) = directory {
+            directory.remove_file(LOCK)?;
+        }
+        root.remove_dir(container.as_str())
+    }
 }
 
-/// The container's record; `None` where there is none.
-///
-/// # Errors
-///
-/// [`Step::Foreign`] for a container of another caller than `caller`, unless that is root.
-pub(crate) fn own_record(
-    host: &Host,
-    container: &ContainerId,
-    caller: u32,
-) -> Result<Option<LaunchRecord>> {
-    let record = host.run_root.read_record(container)?;
-    let owner = record.as_ref().map_or(caller, |record| record.caller.uid);
-    let own = caller == 0 || caller == owner || without("record-owner");
-    must(own, Step::Foreign, container, format_args!("it belongs to uid {owner}"))?;
-    Ok(record)
+fn fill(run_root: &RunRoot, record: &LaunchRecord, directory: &Directory) -> Result<Claim> {
+    let lock = lock_file(directory)?;
+    must(try_lock(&lock)?, Step::Launch, &record.container_id, "its directory is locked")?;
+    run_root.write_record(record)?;
+    DIRECTORIES.iter().try_for_each(|name| directory.make(name).map(drop))?;
+    Ok(Claim { exit_record: run_root.create_exit_record(&record.container_id)?, lock })
 }
 
 /// Whether a recorded container's first process runs. By its cgroup too: after the host started
@@ -172,13 +220,17 @@ pub(crate) fn is_running(record: &LaunchRecord) -> Result<bool> {
     runs().at(Step::FindProcess, &record.container_id)
 }
 
-impl Remains {
+impl Remains<'_> {
     /// Whether the container runs.
-    pub(crate) fn is_running(&self, host: &Host) -> Result<bool> {
+    pub(crate) fn is_running(&self) -> Result<bool> {
         match &self.record {
             Some(record) => is_running(record),
-            None => Ok(!host.hierarchies.is_empty(&host.cgroup_of(&self.container))?),
+            None => Ok(!self.is_empty()?),
         }
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        self.host.hierarchies.is_empty(&self.host.cgroup_of(self.container))
     }
 
     /// Whether it is an orphan: nobody will look after it again.
@@ -186,68 +238,13 @@ impl Remains {
     /// A launch that was interrupted is one by its free lock alone: nobody knows what of it runs.
     /// A container that was started is one only when its first process and all others are gone:
     /// its monitor may have been killed.
-    fn is_orphan(&self, host: &Host) -> Result<bool> {
-        let launching =
-            self.record.as_ref().is_some_and(|record| record.state == LaunchState::Launching);
-        Ok(launching
-            || !self.is_running(host)?
-                && host.hierarchies.is_empty(&host.cgroup_of(&self.container))?)
+    fn is_orphan(&self) -> Result<bool> {
+        let state = self.record.as_ref().map(|record| record.state);
+        Ok(state == Some(LaunchState::Launching) || !self.is_running()? && self.is_empty()?)
     }
 
     /// Removes everything of it.
-    pub(crate) fn remove(self, host: &Host) -> Result<()> {
-        remove(host, &self.container)
+    pub(crate) fn remove(self) -> Result<()> {
+        self.host.remove(self.container)
     }
-}
-
-/// Removes a container that is an orphan; `false` when it is none, or somebody has its lock.
-///
-/// # Errors
-///
-/// As [`own_record`].
-pub(crate) fn remove_orphan(host: &Host, container: &ContainerId, caller: u32) -> Result<bool> {
-    match take(host, container, caller)? {
-        Hold::Taken(remains) if remains.is_orphan(host)? => remains.remove(host).map(|()| true),
-        _ => Ok(false),
-    }
-}
-
-/// Removes what a failed launch made. What cannot be removed is named, and left to the sweep.
-pub(crate) fn undo(host: &Host, container: &ContainerId) {
-    if let Err(error) = remove(host, container) {
-        report::note(&error.to_string());
-    }
-}
-
-/// Removes everything of a container whose lock is ours: processes, runc's state, cgroups,
-/// directory, records.
-///
-/// Each step does nothing where there is nothing, so an interrupted removal is simply done again.
-/// The records go last but the empty directory: while anything else is there, they say whose it
-/// is.
-fn remove(host: &Host, container: &ContainerId) -> Result<()> {
-    let RunRoot { root, layers, .. } = &host.run_root;
-    for layer in host.run_root.read_record(container)?.iter().flat_map(|record| &record.layers) {
-        layers::touch(layers, layer)?;
-    }
-    let cgroup = host.cgroup_of(container);
-    host.hierarchies.kill(&cgroup)?;
-    runc::remove_state(container)?;
-    host.hierarchies.remove(&cgroup)?;
-    let directory = root.find(container.as_str())?;
-    if let Some(directory) = &directory {
-        let rootfs = directory.path_of(ROOTFS);
-        match unmount(&rootfs, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
-            // Nothing of ours is mounted in the host's namespace.
-            Err(Errno::INVAL | Errno::NOENT) => {}
-            outcome => outcome.at(Step::Unmount, rootfs)?,
-        }
-        directory.remove_contents(LOCK)?;
-    }
-    let _others = host.run_root.serialize()?;
-    host.run_root.remove_records(container)?;
-    if let Some(directory) = directory {
-        directory.remove_file(LOCK)?;
-    }
-    root.remove_dir(container.as_str())
 }

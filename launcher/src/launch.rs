@@ -9,7 +9,7 @@ use storm_oci_request::{
 };
 
 use crate::Call;
-use crate::container::{Claim, Host, undo};
+use crate::container::{Claim, Host};
 use crate::directory::Directory;
 use crate::error::{At, Result, Step, must};
 use crate::kernel::make_read_only;
@@ -65,7 +65,7 @@ pub(crate) fn launch(
             monitor::stay(&launch.claim, &launch.call.caller.identity, &record, &launch.host)
         }
         Err(error) => {
-            undo(&launch.host, &launch.request.container_id);
+            launch.host.undo(&launch.request.container_id);
             report::failure(&error);
             let _unheard = write_all(word, &[error.step.exit_code()]);
             sys::end(1)
@@ -80,7 +80,7 @@ fn steps(
     mut phases: Phases,
 ) -> Result<()> {
     let Launch { call, worker, request, host, claim } = launch;
-    let Call { caller, config, account } = call;
+    let Call { config, account, .. } = call;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
     record.monitor = become_parent().at(Step::Spawn, "monitor")?;
@@ -95,12 +95,12 @@ fn steps(
     drop(mounted);
     phases.done("root file system");
     image::check_program(&root, runtime)?;
-    let kinds = binds::clone_all(&view.container, config, &account.identity, &runtime.mounts)?;
+    let kinds = binds::clone_all(&view.container, call, &runtime.mounts)?;
     phases.done("binds");
     image::prepare(&root, runtime, &kinds)?;
     make_read_only(&root).at(Step::Mount, "root file system")?;
     phases.done("mount points");
-    let bundle = bundle::write(&view.container, caller, account, request)?;
+    let bundle = bundle::write(&view.container, call, request)?;
     phases.done("bundle");
     // Opened anew: runc protects its own program file by a bind mount, which works only where the
     // file was opened, and else copies it whole.

@@ -11,10 +11,10 @@ use storm_oci_request::{
     check_superblock,
 };
 
-use crate::config::Config;
+use crate::Call;
 use crate::error::{At, Result, Step, must};
 use crate::kernel::{mount_filesystem, open_path};
-use crate::privilege::{Identity, acting_as};
+use crate::privilege::acting_as;
 use crate::proc_fd;
 use crate::switches::without;
 use crate::sys::prove_no_writer;
@@ -36,23 +36,16 @@ pub(crate) struct LayerFile {
 /// # Errors
 ///
 /// [`Step::CheckLayer`] for a file that may not become a layer.
-pub(crate) fn open_all(
-    caller: &Identity,
-    user: &Identity,
-    config: &Config,
-    layers: &[RequestLayer],
-) -> Result<Vec<LayerFile>> {
+pub(crate) fn open_all(call: &Call, layers: &[RequestLayer]) -> Result<Vec<LayerFile>> {
     let open_each = || {
         let (mut directories, mut opened) = (BTreeMap::new(), Vec::<LayerFile>::new());
         for layer in layers.iter().rev() {
             let (parent, name) = layer.path.as_str().rsplit_once('/').unwrap_or_default();
             let directory = match directories.entry(parent) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => {
-                    entry.insert(open_directory(parent, &layer.path, caller, user)?)
-                }
+                Entry::Vacant(entry) => entry.insert(open_directory(parent, &layer.path, call)?),
             };
-            let file = open_layer(directory, name, layer, caller, config)?;
+            let file = open_layer(directory, name, layer, call)?;
             let again = opened.iter().any(|above| above.record.key == file.record.key);
             if !again || without("layer-once") {
                 opened.push(file);
@@ -61,17 +54,13 @@ pub(crate) fn open_all(
         opened.reverse();
         Ok(opened)
     };
-    if without("layer-as-caller") { open_each() } else { acting_as(caller, open_each)? }
+    let as_root = without("layer-as-caller");
+    if as_root { open_each() } else { acting_as(&call.caller.identity, open_each)? }
 }
 
 /// Opens the directory of a layer. Who can write it, or rename one above it, could put other
 /// files in the layers' places.
-fn open_directory(
-    parent: &str,
-    layer: &HostPath,
-    caller: &Identity,
-    user: &Identity,
-) -> Result<OwnedFd> {
+fn open_directory(parent: &str, layer: &HostPath, call: &Call) -> Result<OwnedFd> {
     let look = |directory: &OwnedFd| fstat(directory).at(Step::CheckLayer, layer);
     let up = |directory: &OwnedFd| {
         open(directory, "..", OFlags::PATH | OFlags::DIRECTORY).at(Step::CheckLayer, layer)
@@ -79,7 +68,7 @@ fn open_directory(
     let directory = if parent.is_empty() { "/" } else { parent };
     let directory = open_path(directory).at(Step::CheckLayer, layer)?;
     let mut below = look(&directory)?;
-    check_owner(layer, "its directory", &below, caller)?;
+    check_owner(layer, "its directory", &below, call)?;
     let mut above = up(&directory)?;
     loop {
         let stat = look(&above)?;
@@ -88,7 +77,8 @@ fn open_directory(
         }
         // In a sticky directory nobody renames what is another's.
         let shared = stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0;
-        let safe = stat.st_uid != user.uid && !shared || without("layer-directories-above");
+        let safe = stat.st_uid != call.account.identity.uid && !shared
+            || without("layer-directories-above");
         let rule = "must not be the user's nor writable by group or others";
         must_be(safe, layer, "a directory above it", &stat, rule)?;
         above = up(&above)?;
@@ -100,8 +90,7 @@ fn open_layer(
     directory: &OwnedFd,
     name: &str,
     layer: &RequestLayer,
-    caller: &Identity,
-    config: &Config,
+    call: &Call,
 ) -> Result<LayerFile> {
     let (step, path) = (Step::CheckLayer, &layer.path);
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK;
@@ -113,8 +102,8 @@ fn open_layer(
     let links = stat.st_nlink;
     let one = links == 1 || without("layer-one-link");
     must(one, step, path, format_args!("{links} links, must be one"))?;
-    check_owner(path, "it", &stat, caller)?;
-    if let Some(allowed) = &config.layer_dirs {
+    check_owner(path, "it", &stat, call)?;
+    if let Some(allowed) = &call.config.layer_dirs {
         let real = proc_fd::path_of(&fd).at(step, path)?;
         let inside = |real: HostPath| allowed.iter().any(|directory| real.starts_with(directory));
         let inside = HostPath::parse(&real).is_ok_and(inside) || without("layer-dirs");
@@ -125,8 +114,9 @@ fn open_layer(
     Ok(LayerFile { fd, kind: layer.media_type, record })
 }
 
-fn check_owner(layer: &HostPath, what: &str, stat: &Stat, caller: &Identity) -> Result<()> {
-    let owner = stat.st_uid == 0 || stat.st_uid == caller.uid || without("layer-owner");
+fn check_owner(layer: &HostPath, what: &str, stat: &Stat, call: &Call) -> Result<()> {
+    let owner =
+        stat.st_uid == 0 || stat.st_uid == call.caller.identity.uid || without("layer-owner");
     let mode = stat.st_mode & 0o022 == 0 || without("layer-mode");
     let rule = "must be the supervisor's or root's, and only theirs to write";
     must_be(owner && mode, layer, what, stat, rule)

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use storm_oci_request::{ContainerId, HostPath, LaunchRecord, LaunchState};
 
 use crate::Call;
-use crate::container::{Hold, Host, is_running, own_record, remove_orphan, take};
+use crate::container::{Hold, Host, is_running};
 use crate::error::{At, Result, Step, must};
 use crate::layers;
 use crate::process::HeldProcess;
@@ -28,26 +28,25 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// [`Step::Reap`] for a container that has not ended, [`Step::Foreign`] for one of another caller.
 pub(crate) fn reap(call: &Call, container: &ContainerId, keep: u32) -> Result<()> {
-    let host = Host::open(&call.config)?;
-    let caller = call.caller.identity.uid;
+    let host = Host::open(call)?;
     let has_ended = |running: bool| must(!running, Step::Reap, container, "it is still running");
-    if let Some(init) = own_record(&host, container, caller)?.and_then(|record| record.init) {
+    if let Some(init) = host.own_record(container)?.and_then(|record| record.init) {
         // It may have been killed a moment ago.
         let held = HeldProcess::recorded(&init).at(Step::FindProcess, container)?;
         held.map(|held| held.wait(PATIENCE)).transpose().at(Step::FindProcess, container)?;
     }
     for attempt in 0..ATTEMPTS {
-        match take(&host, container, caller)? {
+        match host.take(container)? {
             Hold::Nothing => break,
             Hold::Taken(remains) => {
-                has_ended(remains.is_running(&host)?)?;
-                remains.remove(&host)?;
+                has_ended(remains.is_running()?)?;
+                remains.remove()?;
                 break;
             }
             Hold::Busy if attempt > 0 => std::thread::sleep(PAUSE),
             Hold::Busy => {
                 // Without a record, somebody else is about to have removed it.
-                if let Some(record) = own_record(&host, container, caller)? {
+                if let Some(record) = host.own_record(container)? {
                     has_ended(record.state == LaunchState::Launching || is_running(&record)?)?;
                     end_monitor(&record).at(Step::FindProcess, container)?;
                 }
@@ -69,9 +68,9 @@ fn end_monitor(record: &LaunchRecord) -> Result<(), Errno> {
 
 /// Removes what a launch left whose process ended before its time. What that had started may work
 /// for a moment longer, and has the lock as long; what takes longer is left to the sweep.
-pub(crate) fn remove_soon(host: &Host, container: &ContainerId, caller: u32) -> Result<()> {
+pub(crate) fn remove_soon(host: &Host, container: &ContainerId) -> Result<()> {
     for _ in 0..ATTEMPTS {
-        if remove_orphan(host, container, caller)? {
+        if host.remove_orphan(container)? {
             break;
         }
         std::thread::sleep(PAUSE);
@@ -87,14 +86,13 @@ pub(crate) fn remove_soon(host: &Host, container: &ContainerId, caller: u32) -> 
 ///
 /// The first failure, after all containers were tried.
 pub(crate) fn sweep(call: &Call, worker_root: &HostPath) -> Result<()> {
-    let host = Host::open(&call.config)?;
-    let caller = call.caller.identity.uid;
+    let host = Host::open(call)?;
     let ours = |root: &HostPath| root == worker_root || without("record-worker-root");
     let mut first_failure = Ok(());
     for container in host.run_root.containers()? {
-        let swept = own_record(&host, &container, caller).and_then(|record| {
+        let swept = host.own_record(&container).and_then(|record| {
             let ours = record.is_none_or(|record| ours(&record.worker_root));
-            Ok(ours && remove_orphan(&host, &container, caller)?)
+            Ok(ours && host.remove_orphan(&container)?)
         });
         match swept {
             Ok(true) => report::note(&format!("removed what was left of {container}")),

@@ -11,7 +11,7 @@ use storm_oci_request::{Caller, ContainerId, HostPath, LaunchRecord, LaunchState
 
 use crate::Call;
 use crate::account;
-use crate::container::{Host, claim};
+use crate::container::Host;
 use crate::error::{At, Result, Step, must};
 use crate::launch::{self, Launch};
 use crate::layer_file::{LayerFile, open_all};
@@ -43,8 +43,8 @@ pub(crate) fn run(
     let worker = WorkerPaths { root: parent_of(worker_dir)?, directory, artifacts };
     let request = request_file::read(call, request, &worker)?;
     phases.done("request");
-    let layers = open_all(&caller.identity, &account.identity, config, &request.layers)?;
-    let host = Host::open(config)?;
+    let layers = open_all(call, &request.layers)?;
+    let host = Host::open(call)?;
     // Only a look: where runc is missing, nothing is to have changed.
     Runc::open(config)?;
     phases.done("open");
@@ -65,7 +65,7 @@ pub(crate) fn run(
         launched_millis,
         phases: Vec::new(),
     };
-    let claim = claim(&host, &record)?;
+    let claim = host.claim(&record)?;
     phases.done("claim");
     let container = request.container_id.clone();
     let launch = Launch { call, worker, request, host, claim };
@@ -73,7 +73,7 @@ pub(crate) fn run(
     if outcome.is_err() {
         let Launch { host, claim, .. } = launch;
         drop(claim);
-        if let Err(error) = remove_soon(&host, &container, caller.identity.uid) {
+        if let Err(error) = remove_soon(&host, &container) {
             report::note(&error.to_string());
         }
     }
