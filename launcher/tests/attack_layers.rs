@@ -14,7 +14,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::container::{Image, Worker, eventually, give, layer_directory, loops};
+use support::container::{Worker, eventually, give, loops};
+use support::image::{Image, layer_directory};
 use support::{Host, SUPERVISOR, USER, outcome};
 
 #[track_caller]

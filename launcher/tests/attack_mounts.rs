@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
-use support::container::{Image, Worker, mount_table};
+use support::container::{Worker, mount_table};
+use support::image::Image;
 use support::{Host, SCRATCH, USER};
 
 fn bind(destination: &str, source: &Path, access: &str) -> Value {

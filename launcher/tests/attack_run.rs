@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use support::container::{Image, Worker, give, mount_table, mounts};
+use support::container::{Worker, give, mount_table, mounts};
+use support::image::Image;
 use support::{Host, OTHER_USER, SUPERVISOR, USER};
 
 fn bind(destination: &str, source: &Path, access: &str) -> Value {

@@ -14,7 +14,8 @@ mod unfaithful_runc;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::container::{Image, NOTHING, Worker, eventually};
+use support::container::{NOTHING, Worker, eventually};
+use support::image::Image;
 use support::{Host, OTHER_USER, Outcome};
 
 struct Scene {

@@ -20,7 +20,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use support::container::{Image, Worker, eventually, is_running, loops, mounts, signal};
+use support::container::{Worker, eventually, is_running, loops, mounts, signal};
+use support::image::Image;
 use support::kill_points::{self, Act, Descent, Shot, Traced};
 use support::{Host, SUPERVISOR, USER};
 
@@ -45,6 +46,14 @@ impl Scene {
         let image =
             base.with_layer(&host, "top", |root| fs::write(root.join("top"), "top").unwrap());
         let mut scene = Self { host, bystander, image, before: BTreeSet::new() };
+        scene.before = scene.present();
+        scene
+    }
+
+    /// With the layers mounted by a launch before.
+    fn with_all_layers() -> Self {
+        let mut scene = Self::new();
+        scene.ended_worker().reap(&scene.host, 100).expect_success();
         scene.before = scene.present();
         scene
     }
@@ -106,6 +115,15 @@ impl Scene {
             eventually("the container ends", || !is_running(init));
         }
         started
+    }
+
+    #[track_caller]
+    fn only_layers_are_left(&self, worker: &Worker, shot: &Shot<'_>, hit: &str) {
+        // A layer stays mounted, or nothing of it stays.
+        let layers = fs::read_dir(self.host.run_root().join("layers")).unwrap().count();
+        assert_eq!(layers, mounts(&self.host).len() + 1, "{shot:?}, call {hit}");
+        self.unmount_layers();
+        self.nothing_is_left(worker, shot, hit);
     }
 
     #[track_caller]
@@ -200,13 +218,9 @@ fn report(name: &str, points: &BTreeMap<Descent, usize>) {
     fs::write(directory.join(name), text + "\n").unwrap();
 }
 
-/// With the layers mounted by a launch before.
 #[test]
 fn a_launch_killed_before_each_call_leaves_nothing() {
-    let mut scene = Scene::new();
-    let other = scene.ended_worker();
-    other.reap(&scene.host, 100).expect_success();
-    scene.before = scene.present();
+    let scene = Scene::with_all_layers();
     try_every_call(
         "launch",
         &scene,
@@ -227,22 +241,13 @@ fn a_launch_killed_as_a_whole_before_each_call_leaves_nothing() {
         Act::KillAll,
         || scene.worker(),
         Worker::launch_arguments,
-        |worker, shot, hit| {
-            // A layer stays mounted, or nothing of it stays.
-            let layers = fs::read_dir(scene.host.run_root().join("layers")).unwrap().count();
-            assert_eq!(layers, mounts(&scene.host).len() + 1, "{shot:?}, call {hit}");
-            scene.unmount_layers();
-            scene.nothing_is_left(worker, shot, hit);
-        },
+        |worker, shot, hit| scene.only_layers_are_left(worker, shot, hit),
     );
 }
 
 #[test]
 fn a_reap_killed_before_each_call_leaves_nothing() {
-    let mut scene = Scene::new();
-    let other = scene.ended_worker();
-    other.reap(&scene.host, 100).expect_success();
-    scene.before = scene.present();
+    let scene = Scene::with_all_layers();
     try_every_call(
         "reap",
         &scene,
@@ -262,12 +267,7 @@ fn a_reap_that_unmounts_layers_killed_before_each_call_leaves_nothing() {
         Act::KillAll,
         || scene.ended_worker(),
         |worker| reap_arguments(worker, 0),
-        |worker, shot, hit| {
-            let layers = fs::read_dir(scene.host.run_root().join("layers")).unwrap().count();
-            assert_eq!(layers, mounts(&scene.host).len() + 1, "{shot:?}, call {hit}");
-            scene.unmount_layers();
-            scene.nothing_is_left(worker, shot, hit);
-        },
+        |worker, shot, hit| scene.only_layers_are_left(worker, shot, hit),
     );
 }
 

@@ -15,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use support::container::{Image, Worker, eventually, give_back, layer_directory, loops, mounts};
+use support::container::{Worker, eventually, give_back, loops, mounts};
+use support::image::{Image, layer_directory};
 use support::{Host, SUPERVISOR, outcome};
 
 /// Stays until it is killed.

@@ -17,8 +17,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::container::{
-    CGROUP_PARENT, Image, NOTHING, Worker, eventually, hierarchies, is_running, signal,
+    CGROUP_PARENT, NOTHING, Worker, eventually, hierarchies, is_running, signal,
 };
+use support::image::Image;
 use support::{Host, SUPERVISOR, USER, before_exec, outcome};
 
 const STAY: &str = "exec sleep 1000";

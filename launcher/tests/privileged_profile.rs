@@ -16,7 +16,8 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
-use support::container::{Image, Worker, eventually, is_running};
+use support::container::{Worker, eventually, is_running};
+use support::image::Image;
 use support::profiler::{self, PROFILER};
 use support::{Host, USER};
 

@@ -13,7 +13,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::container::{Image, Worker, eventually, is_running, loops, mounts, signal};
+use support::container::{Worker, eventually, is_running, loops, mounts, signal};
+use support::image::Image;
 use support::{Host, OTHER_SUPERVISOR, SUPERVISOR, USER, outcome};
 
 const STAY: &str = "exec sleep 1000";

@@ -14,7 +14,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::container::{CGROUP_PARENT, Image, Worker, eventually, is_running};
+use support::container::{CGROUP_PARENT, Worker, eventually, is_running};
+use support::image::Image;
 use support::{GROUP_ID, Host, SUPERVISOR, USER};
 
 /// Stays until it is killed.

@@ -13,8 +13,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 use support::container::{
-    CGROUP_PARENT, Image, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
+    CGROUP_PARENT, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
 };
+use support::image::Image;
 use support::{Host, USER};
 
 /// Stays until it is killed.
@@ -206,7 +207,7 @@ fn upper_layers_hide_what_they_delete() {
             nix::sys::stat::mknod(&root.join("data/gone"), kind, mode, device).unwrap();
             fs::create_dir(root.join("replaced")).unwrap();
             fs::write(root.join("replaced/new"), "new").unwrap();
-            support::container::set_opaque(&root.join("replaced"));
+            support::image::set_opaque(&root.join("replaced"));
         });
     let worker = Worker::new(&host, &image, "ls /data /replaced; echo .");
     worker.launch(&host).expect_success();

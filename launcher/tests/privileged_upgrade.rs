@@ -15,9 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::container::{
-    CGROUP_PARENT, Image, NOTHING, Worker, eventually, is_running, loops, mounts,
-};
+use support::container::{CGROUP_PARENT, NOTHING, Worker, eventually, is_running, loops, mounts};
+use support::image::Image;
 use support::{Host, OTHER_USER, SUPERVISOR, USER, outcome};
 
 const STAY: &str = "exec sleep 1000";

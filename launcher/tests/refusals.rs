@@ -19,7 +19,8 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::container::{Image, Worker, mount_table};
+use support::container::{Worker, mount_table};
+use support::image::Image;
 use support::{BANNED, CONF_DIR, GROUP_MEMBER, Host, OTHER_USER, SCRATCH, SUPERVISOR, USER};
 
 const NOTHING: [&str; 0] = [];
@@ -277,7 +278,7 @@ fn requests_and_layers() {
     assert!(matches!(outcome.code, Some(30 | 31)), "{outcome:?}");
     logged(&log);
 
-    let layer = support::container::layer_directory(&host).join("refused.sqsh");
+    let layer = support::image::layer_directory(&host).join("refused.sqsh");
     host.file(&layer, Some(USER), 0o644, "");
     let worker = Worker::new(&host, &Image::busybox(&host).with_file(&layer), "");
     launch(&worker, (50, "owned by uid 64110"));
@@ -301,7 +302,7 @@ fn launches() {
     };
     running.write_request();
     launch(&running, (51, "exists"));
-    let layer = support::container::layer_directory(&host).join("refused.sqsh");
+    let layer = support::image::layer_directory(&host).join("refused.sqsh");
     host.file(&layer, Some(SUPERVISOR), 0o644, &"x".repeat(8192));
     let worker = Worker::new(&host, &image.with_file(&layer), "");
     // It becomes root's before it is looked into.

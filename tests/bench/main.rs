@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 use figures::{Figure, Goal, Samples};
 use subject::{Runtime, Subject, timed, timed_all};
 use support::Host;
-use support::container::{Image, Worker, mounts};
+use support::container::{Worker, mounts};
+use support::image::Image;
 
 /// Each container does nothing, for longer than any measurement.
 const IDLE: &str = "exec sleep 1000";

@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::support::container::{Image, Worker, hierarchies};
+use super::support::container::{Worker, hierarchies};
+use super::support::image::Image;
 use super::support::{Host, OTHER_SUPERVISOR, SUPERVISOR, TestAccount, outcome};
 use scene::{Process, Processes};
 

@@ -10,15 +10,15 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use super::{TestAccount, before_exec};
+use super::{TestAccount, trace};
 
 /// A process by its descent: the program itself is `[]`, its first child `[0]`, that one's second
 /// child `[0, 1]`.
@@ -69,27 +69,14 @@ pub(crate) struct Traced {
 ///
 /// `left_alone` is called when the first process has ended and only one is left: where that one
 /// waits for something, it must bring this about, and say so.
-#[expect(clippy::zombie_processes, reason = "the loop below waits for it as for the others")]
 pub(crate) fn run(
     mut command: Command,
     caller: TestAccount,
     shot: Option<&Shot<'_>>,
     mut left_alone: impl FnMut() -> bool,
 ) -> Traced {
-    before_exec::traced(&mut command, caller);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().expect("start the program");
-    let first = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    let flags = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
-    let stopped = waitpid(first, flags).expect("wait for the program's start");
-    assert_eq!(stopped, WaitStatus::Stopped(first, Signal::SIGTRAP));
-    let options = Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL;
-    ptrace::setoptions(first, options).expect("set the options of a trace");
+    let first = trace::start(command, caller);
     let mut tracer = Tracer {
         shot,
         alive: BTreeMap::from([(first, Vec::new())]),
@@ -105,7 +92,7 @@ pub(crate) fn run(
         if !done && tracer.alive.len() == 1 && !tracer.alive.contains_key(&first) {
             done = left_alone();
         }
-        match waitpid(None, flags) {
+        match waitpid(None, trace::WAIT) {
             Ok(status) => tracer.handle(first, status),
             Err(Errno::ECHILD) => break,
             Err(error) => panic!("wait for a traced process: {error}"),

@@ -15,6 +15,7 @@
 
 pub(crate) mod before_exec;
 pub(crate) mod container;
+pub(crate) mod image;
 pub(crate) mod kill_points;
 pub(crate) mod mapping;
 pub(crate) mod outcome;

@@ -8,28 +8,19 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::SUPERVISOR;
+use super::{SUPERVISOR, TestAccount};
 
-/// Runs a launcher, called by the supervisor, to the end of all its processes, and calls `look` with the pid of the one that
-/// is about to make a system call or has just made one.
+/// Runs a launcher, called by the supervisor, to the end of all its processes, and calls `look`
+/// with the pid of the one that is about to make a system call or has just made one.
 ///
 /// Returns its exit status. The programs that it starts are not traced.
 pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
-    super::before_exec::traced(&mut command, SUPERVISOR);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    let first = start(command);
+    let first = start(command, SUPERVISOR);
     let mut code = None;
-    // Children and tracees of this thread, whatever other tests have started.
-    let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-    let options = Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL;
-    let mut started = false;
+    let _gone = ptrace::syscall(first, None);
     loop {
-        let (pid, signal) = match waitpid(None, Some(flags)) {
+        let (pid, signal) = match waitpid(None, WAIT) {
             Ok(WaitStatus::PtraceSyscall(pid)) => {
                 look(pid);
                 (pid, None)
@@ -39,12 +30,6 @@ pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
                 continue;
             }
             Ok(WaitStatus::PtraceEvent(pid, ..)) => (pid, None),
-            // The first stop, after the kernel has replaced the program.
-            Ok(WaitStatus::Stopped(pid, _)) if pid == first && !started => {
-                started = true;
-                ptrace::setoptions(pid, options).unwrap();
-                (pid, None)
-            }
             // A new process starts so.
             Ok(WaitStatus::Stopped(pid, Signal::SIGSTOP)) => (pid, None),
             Ok(WaitStatus::Stopped(pid, signal)) => (pid, Some(signal)),
@@ -63,8 +48,25 @@ pub(crate) fn run(mut command: Command, mut look: impl FnMut(Pid)) -> i32 {
     }
 }
 
+/// Children and tracees of this thread, whatever other tests have started.
+pub(crate) const WAIT: Option<WaitPidFlag> =
+    Some(WaitPidFlag::__WALL.union(WaitPidFlag::__WNOTHREAD));
+
+/// Starts a program as `caller` and stops it before its first instruction, with all that it will
+/// start traced by this thread.
 #[expect(clippy::zombie_processes, reason = "the tracer waits for all there is to wait for")]
-fn start(mut command: Command) -> Pid {
+pub(crate) fn start(mut command: Command, caller: TestAccount) -> Pid {
+    super::before_exec::traced(&mut command, caller);
     let child = command.spawn().expect("start the program");
-    Pid::from_raw(i32::try_from(child.id()).unwrap())
+    let first = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let stopped = waitpid(first, WAIT).expect("wait for the program's start");
+    assert_eq!(stopped, WaitStatus::Stopped(first, Signal::SIGTRAP));
+    let options = Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEEXEC
+        | Options::PTRACE_O_EXITKILL;
+    ptrace::setoptions(first, options).expect("set the options of a trace");
+    first
 }
