@@ -19,6 +19,7 @@ use crate::process::HeldProcess;
 use crate::request_file::WorkerPaths;
 use crate::runc::{self, Runc};
 use crate::sys_file::write_all;
+use crate::worker_files::write_for_people;
 use crate::{
     binds, bundle, image, layers, monitor, ownership, read_back, report, rootfs, sys, worker_files,
 };
@@ -80,7 +81,7 @@ fn steps(
     mut phases: Phases,
 ) -> Result<()> {
     let Launch { call, worker, request, host, claim } = launch;
-    let Call { config, account, .. } = call;
+    let Call { caller, config, account } = call;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
     record.monitor = become_parent().at(Step::Spawn, "monitor")?;
@@ -112,7 +113,9 @@ fn steps(
     let pid = record.init.ok_or(Errno::SRCH).at(Step::RunContainer, container)?.pid;
     read_back::check(&init, &account.identity, request, &host.hierarchies, &record.cgroup)?;
     phases.done("read back");
-    write_for_people(launch, pid, &bundle);
+    let (pid_file, copy) = (request.pid_file.as_str(), format!("{}/config.json", worker.directory));
+    write_for_people(&account.identity, pid_file, 0o644, pid.to_string().as_bytes());
+    write_for_people(&caller.identity, &copy, 0o600, &bundle);
     phases.done("worker files");
     record.state = LaunchState::Started;
     record.phases = phases.list();
@@ -141,20 +144,4 @@ fn find_init(
     let problem = "the process that runc names is in another cgroup";
     must(ours.at(Step::RunContainer, container)?, Step::RunContainer, container, problem)?;
     Ok(held)
-}
-
-/// The pid file and a copy of the bundle: for people and old tools. No launch fails for them.
-fn write_for_people(launch: &Launch<'_>, pid: u32, bundle: &[u8]) {
-    let pid_file = launch.request.pid_file.as_str();
-    let copy = format!("{}/config.json", launch.worker.directory);
-    let user = &launch.call.account.identity;
-    let supervisor = &launch.call.caller.identity;
-    for outcome in [
-        worker_files::write_file(user, pid_file, 0o644, pid.to_string().as_bytes()),
-        worker_files::write_file(supervisor, &copy, 0o600, bundle),
-    ] {
-        if let Err(error) = outcome {
-            report::note(&error.to_string());
-        }
-    }
 }

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::container::{Image, Worker, eventually};
+use support::container::{Worker, eventually};
+use support::image::Image;
 use support::kill_points::{self, Act, Shot};
 use support::outcome::run;
 use support::tree::listing;
