@@ -63,11 +63,12 @@ impl Hierarchies {
                 let place = mount.mount_point.display();
                 let root = open(CWD, &mount.mount_point, OFlags::RDONLY | OFlags::DIRECTORY);
                 let root = root.at(Step::Cgroup, &place)?;
-                let v1 = mount.version == CgroupVersion::V1;
+                let magic = match mount.version {
+                    CgroupVersion::V1 => V1_MAGIC,
+                    CgroupVersion::V2 => V2_MAGIC,
+                };
                 // Else another mount covers it.
-                if fstatfs(&root).at(Step::Cgroup, place)?.f_type
-                    == if v1 { V1_MAGIC } else { V2_MAGIC }
-                {
+                if fstatfs(&root).at(Step::Cgroup, place)?.f_type == magic {
                     found.push(Hierarchy { root, mount });
                 }
             }
@@ -139,8 +140,11 @@ impl Hierarchies {
     pub(crate) fn kill(&self, cgroup: &CgroupPath) -> Result<()> {
         let start = Instant::now();
         let kill = |held: &HeldProcess| match held.is_in(cgroup)? {
-            true => held.signal(Signal::KILL.as_raw()).or_else(unless_gone),
             false => Ok(()),
+            true => match held.signal(Signal::KILL.as_raw()) {
+                Err(Errno::SRCH) => Ok(()),
+                outcome => outcome,
+            },
         };
         while self.each_running(cgroup, kill)? {
             let in_time = start.elapsed() <= KILL_LIMIT;
@@ -249,10 +253,6 @@ fn open(at: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd, Errno> 
 fn text(file: OwnedFd) -> Result<String, Errno> {
     let bytes = read_at_most(file, MAX_BYTES)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn unless_gone(source: Errno) -> Result<(), Errno> {
-    if source == Errno::SRCH { Ok(()) } else { Err(source) }
 }
 
 /// Removes a cgroup and those below it. Containers cannot make any, so there is no depth to fear.

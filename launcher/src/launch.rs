@@ -37,20 +37,20 @@ pub(crate) struct Launch<'a> {
     pub(crate) host: Host,
     /// The container's lock and exit record.
     pub(crate) claim: Claim,
+    /// What the container's record says, so far.
+    pub(crate) record: LaunchRecord,
+    /// The image's layers.
+    pub(crate) layers: Vec<LayerFile>,
+    /// How long each step took.
+    pub(crate) phases: Phases,
 }
 
 /// Finishes the launch or undoes it, and tells the outcome. A container that runs is watched to
 /// its end.
-pub(crate) fn launch(
-    launch: &Launch<'_>,
-    mut record: LaunchRecord,
-    layers: Vec<LayerFile>,
-    phases: Phases,
-    word: &OwnedFd,
-) -> ! {
+pub(crate) fn launch(launch: &mut Launch<'_>, word: &OwnedFd) -> ! {
     let outcome = rootfs::own_namespace().and_then(|outside| {
         // In the private namespace the container's directory is full of mounts.
-        match steps(launch, &mut record, layers, phases) {
+        match steps(launch) {
             Ok(()) => Ok(outside),
             Err(error) => rootfs::enter_namespace(&outside).and(Err(error)),
         }
@@ -63,7 +63,7 @@ pub(crate) fn launch(
             // Leaving the namespace takes the kernel a while: nobody waits for it here. Should it
             // fail, the container's mounts stay until the monitor's end, a moment after its own.
             let _stays = rootfs::enter_namespace(&outside);
-            monitor::stay(&launch.claim, &launch.call.caller.identity, &record, &launch.host)
+            monitor::stay(&launch.claim, &launch.call.caller.identity, &launch.record, &launch.host)
         }
         Err(error) => {
             launch.host.undo(&launch.request.container_id);
@@ -74,51 +74,46 @@ pub(crate) fn launch(
     }
 }
 
-fn steps(
-    launch: &Launch<'_>,
-    record: &mut LaunchRecord,
-    mut layers: Vec<LayerFile>,
-    mut phases: Phases,
-) -> Result<()> {
-    let Launch { call, worker, request, host, claim } = launch;
+fn steps(launch: &mut Launch<'_>) -> Result<()> {
+    let Launch { call, worker, request, host, claim, record, layers, phases } = launch;
     let Call { caller, config, account } = call;
     let container = &request.container_id;
     let runtime = &request.oci_runtime_config;
     record.monitor = become_parent().at(Step::Spawn, "monitor")?;
-    let mounted = layers::mount_all(&host.run_root.layers, &mut layers)?;
+    let mounted = layers::mount_all(&host.run_root.layers, layers)?;
     record.layers = layers.iter().map(|layer| layer.record.clone()).collect();
-    phases.done("layers");
+    phases.end("layers");
     ownership::give_worker_dir(call, &worker.directory)?;
     let output = worker_files::create_output(&account.identity, &worker.artifacts, container)?;
-    phases.done("worker directory");
+    phases.end("worker directory");
     let view = rootfs::enter_private_namespace(config, &host.run_root, container)?;
     let root = rootfs::mount_overlay(&view, &record.layers)?;
     drop(mounted);
-    phases.done("root file system");
+    phases.end("root file system");
     image::check_program(&root, runtime)?;
     let kinds = binds::clone_all(&view.container, call, &runtime.mounts)?;
-    phases.done("binds");
+    phases.end("binds");
     image::prepare(&root, runtime, &kinds)?;
     make_read_only(&root).at(Step::Mount, "root file system")?;
-    phases.done("mount points");
+    phases.end("mount points");
     let bundle = bundle::write(&view.container, call, request)?;
-    phases.done("bundle");
+    phases.end("bundle");
     // Opened anew: runc protects its own program file by a bind mount, which works only where the
     // file was opened, and else copies it whole.
     let runc = Runc::open(config)?;
     runc.run(container, &view.container, &output, &claim.lock)?;
-    phases.done("runc");
+    phases.end("runc");
     let init = find_init(&view.container, container, &record.cgroup)?;
     record.init = init.record().at(Step::RunContainer, container)?;
     let pid = record.init.ok_or(Errno::SRCH).at(Step::RunContainer, container)?.pid;
     read_back::check(&init, &account.identity, request, &host.hierarchies, &record.cgroup)?;
-    phases.done("read back");
+    phases.end("read back");
     let (pid_file, copy) = (request.pid_file.as_str(), format!("{}/config.json", worker.directory));
     write_for_people(&account.identity, pid_file, 0o644, pid.to_string().as_bytes());
     write_for_people(&caller.identity, &copy, 0o600, &bundle);
-    phases.done("worker files");
+    phases.end("worker files");
     record.state = LaunchState::Started;
-    record.phases = phases.list();
+    record.phases = phases.done.clone();
     host.run_root.write_record(record)?;
     monitor::detach_streams()
 }

@@ -8,7 +8,8 @@ use storm_oci_request::Phase;
 #[derive(Debug)]
 pub(crate) struct Phases {
     last: Instant,
-    done: Vec<Phase>,
+    /// The steps so far.
+    pub(crate) done: Vec<Phase>,
 }
 
 impl Phases {
@@ -18,7 +19,7 @@ impl Phases {
     }
 
     /// Ends a step: what passed since the one before was its time.
-    pub(crate) fn done(&mut self, name: &str) {
+    pub(crate) fn end(&mut self, name: &str) {
         let now = Instant::now();
         let micros = now.duration_since(self.last).as_micros();
         self.last = now;
@@ -26,10 +27,5 @@ impl Phases {
             name: name.to_owned(),
             micros: u64::try_from(micros).unwrap_or(u64::MAX),
         });
-    }
-
-    /// The steps so far.
-    pub(crate) fn list(&self) -> Vec<Phase> {
-        self.done.clone()
     }
 }

@@ -14,7 +14,7 @@ use crate::account;
 use crate::container::Host;
 use crate::error::{At, Result, Step, must};
 use crate::launch::{self, Launch};
-use crate::layer_file::{LayerFile, open_all};
+use crate::layer_file::open_all;
 use crate::monitor;
 use crate::phases::Phases;
 use crate::reap::remove_soon;
@@ -42,12 +42,12 @@ pub(crate) fn run(
     let (directory, artifacts) = (worker_dir.clone(), artifacts.clone());
     let worker = WorkerPaths { root: parent_of(worker_dir)?, directory, artifacts };
     let request = request_file::read(call, request, &worker)?;
-    phases.done("request");
+    phases.end("request");
     let layers = open_all(call, &request.layers)?;
     let host = Host::open(call)?;
     // Only a look: where runc is missing, nothing is to have changed.
     Runc::open(config)?;
-    phases.done("open");
+    phases.end("open");
     // The record before anything is done: it says whose what follows is.
     let record = LaunchRecord {
         version: RECORD_VERSION,
@@ -66,14 +66,13 @@ pub(crate) fn run(
         phases: Vec::new(),
     };
     let claim = host.claim(&record)?;
-    phases.done("claim");
-    let container = request.container_id.clone();
-    let launch = Launch { call, worker, request, host, claim };
-    let outcome = start(&launch, record, layers, phases);
+    phases.end("claim");
+    let mut launch = Launch { call, worker, request, host, claim, record, layers, phases };
+    let outcome = start(&mut launch);
     if outcome.is_err() {
-        let Launch { host, claim, .. } = launch;
+        let Launch { host, claim, request, .. } = launch;
         drop(claim);
-        if let Err(error) = remove_soon(&host, &container) {
+        if let Err(error) = remove_soon(&host, &request.container_id) {
             report::note(&error.to_string());
         }
     }
@@ -85,15 +84,10 @@ fn parent_of(worker_dir: &HostPath) -> Result<HostPath> {
     Ok(HostPath::parse(if parent.is_empty() { "/" } else { parent })?)
 }
 
-fn start(
-    launch: &Launch<'_>,
-    record: LaunchRecord,
-    layers: Vec<LayerFile>,
-    phases: Phases,
-) -> Result<u8> {
+fn start(launch: &mut Launch<'_>) -> Result<u8> {
     let (answer, word) = pipe_with(PipeFlags::CLOEXEC).at(Step::Spawn, "monitor")?;
     match sys::fork().at(Step::Spawn, "monitor")? {
-        Fork::Child => launch::launch(launch, record, layers, phases, &word),
+        Fork::Child => launch::launch(launch, &word),
         Fork::Parent(child) => {
             drop(word);
             monitor::leave_unit(&launch.host.hierarchies, &launch.call.config.cgroup_parent, child);

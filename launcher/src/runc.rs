@@ -95,13 +95,10 @@ impl Runc {
         let of_run = ["--pid-file", &pid_file, "--bundle", place, container.as_str()];
         let arguments = [&["runc"], &own[..], &of_run].concat();
         let null = open_null()?;
-        match self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))? {
-            Ok(()) => Ok(()),
-            Err(problem) => {
-                let problem = last_error(directory).unwrap_or(problem);
-                Err(Step::RunContainer.refused(container, problem))
-            }
-        }
+        let ended = self.execute(&arguments, [&null, &output.out, &output.err], Some(lock))?;
+        ended.map_err(|problem| {
+            Step::RunContainer.refused(container, last_error(directory).unwrap_or(problem))
+        })
     }
 
     /// Runs runc to its end, or ends it, and all that it started, when it takes too long. The inner
