@@ -165,7 +165,7 @@ pub enum StoreError {
     },
     /// A location whose scheme no store of this build serves.
     #[error(
-        "cannot use store location {text:?}: scheme `{scheme}` is not supported by this build yet; supported: {supported}"
+        "cannot use store location {text:?}: no store has scheme `{scheme}`; supported: {supported}"
     )]
     UnsupportedScheme {
         /// The location, cut to 200 characters.

@@ -132,8 +132,40 @@ fn storm_yaml_has_the_defaults_it_names() {
     let plugin = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin";
     assert_eq!(value(&format!("{plugin}.cache.refresh.interval.secs")).as_i64(), Some(60));
     assert_eq!(value(&format!("{plugin}.num.manifests.to.cache")).as_i64(), Some(10));
+    assert_eq!(value("storm.oci.store.fetch.timeout.secs").as_i64(), Some(600));
+    assert_eq!(value("storm.oci.store.request.timeout.secs").as_i64(), Some(30));
+    assert_eq!(value("storm.oci.store.connections").as_i64(), Some(8));
+    assert_eq!(value("storm.oci.resources.cache.min.free.bytes").as_i64(), Some(0));
+    assert_eq!(value("storm.oci.layer.verification").as_str(), Some("when-available"));
     let allowed = value("storm.oci.allowed.images").as_vec().unwrap();
     assert!(allowed.contains(value("storm.oci.image")), "the default image is not allowed");
+}
+
+#[test]
+fn every_key_of_the_image_store_is_in_its_page() {
+    let page = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations/image-store.md"),
+    )
+    .unwrap();
+    let all = yaml(&with_shown_keys(&example("storm.yaml.example")));
+    let of_the_store = [
+        "storm.oci.image.hdfs.",
+        "storm.oci.image.platform",
+        "storm.oci.layer.verification",
+        "storm.oci.resources.cache.",
+        "storm.oci.resources.local.dir",
+        "storm.oci.store.",
+        "storm.oci.hadoop.",
+        "storm.hdfs.",
+    ];
+    let mut found = 0;
+    for key in all.as_hash().unwrap().keys().filter_map(Yaml::as_str) {
+        if of_the_store.iter().any(|start| key.starts_with(start)) {
+            assert!(page.contains(&format!("`{key}`")), "{key} is not in the page");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 15);
 }
 
 #[test]

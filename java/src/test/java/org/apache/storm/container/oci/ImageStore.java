@@ -17,7 +17,7 @@ import org.apache.storm.utils.Utils;
 final class ImageStore {
     static final String TAG = "storm/test:1";
 
-    private static final String TAG_MAP_KEY = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file";
+    static final String TAG_MAP_KEY = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file";
 
     final Path root;
     final Path store;

@@ -1,12 +1,15 @@
 package org.apache.storm.container.oci;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.apache.storm.Config;
 import org.apache.storm.DaemonConfig;
 import org.apache.storm.container.ResourceIsolationInterface;
@@ -23,6 +26,10 @@ class StormsOwnManagerTest {
     static final class LaunchThroughStormsManager {
         public static void main(String[] arguments) throws Exception {
             StormNode node = new StormNode(Path.of(arguments[0]));
+            if (arguments.length > 1) {
+                node.conf.put(DaemonConfig.STORM_OCI_IMAGE_HDFS_TOPLEVEL_DIR, arguments[1]);
+                node.conf.put(ImageStore.TAG_MAP_KEY, arguments[1] + "/image-tag-to-hash");
+            }
             node.conf.put(DaemonConfig.STORM_OCI_IMAGE_TAG_TO_MANIFEST_PLUGIN,
                 "org.apache.storm.container.oci.LocalOrHdfsImageTagToManifestPlugin");
             node.conf.put(DaemonConfig.STORM_OCI_MANIFEST_TO_RESOURCES_PLUGIN,
@@ -32,6 +39,8 @@ class StormsOwnManagerTest {
             ResourceIsolationInterface manager =
                 ReflectionUtils.newInstance("org.apache.storm.container.oci.RuncLibContainerManager");
             System.out.println("superclass " + manager.getClass().getSuperclass().getSimpleName());
+            System.out.println("file systems of Hadoop: "
+                + Objects.toString(ClassLoader.getSystemResource("org/apache/hadoop/fs/FileSystem.class"), "none"));
             manager.prepare(node.conf);
             StormNode.Worker worker = node.worker();
             try {
@@ -48,11 +57,33 @@ class StormsOwnManagerTest {
     @Test
     void itLaunchesFromOurPlugins() throws Exception {
         Path root = Files.createDirectory(directory.resolve("node"));
+        expectLaunched(root, jvm().run(LaunchThroughStormsManager.class, root.toString()));
+    }
+
+    @Test
+    void itNeedsNoClassOfHadoop() throws Exception {
+        Path root = Files.createDirectory(directory.resolve("node"));
+        Path loaded = directory.resolve("loaded-classes");
+        ChildJvm jvm = jvm().option("-Xlog:class+load:file=" + loaded);
+        try (WebServer server = new WebServer(root)) {
+            expectLaunched(root,
+                jvm.run(LaunchThroughStormsManager.class, root.toString(), server.url("/store")));
+        }
+        List<String> classes = Files.readAllLines(loaded);
+        assertTrue(classes.stream().anyMatch(line -> line.contains(" " + StormNode.class.getName() + " ")));
+        assertEquals(List.of(), classes.stream().filter(line -> line.contains(" org.apache.hadoop.")).toList());
+    }
+
+    /** A JVM whose class path has what Storm's server needs and our jar; of Hadoop, nothing that reads a store. */
+    private ChildJvm jvm() throws Exception {
         ChildJvm jvm = new ChildJvm(Files.createDirectory(directory.resolve("home")));
         jvm.installJar("extlib-daemon");
-        jvm.option("-D" + NativeLibrary.KEY + "=" + TestLibrary.path());
-        String output = jvm.run(LaunchThroughStormsManager.class, root.toString());
+        return jvm.option("-D" + NativeLibrary.KEY + "=" + TestLibrary.path());
+    }
+
+    private static void expectLaunched(Path root, String output) throws Exception {
         assertTrue(output.contains("superclass OciContainerManager\n"), output);
+        assertTrue(output.contains("file systems of Hadoop: none\n"), output);
         assertTrue(output.contains("refused: launchWorkerProcess Failed"), output);
 
         String request = output.lines().filter(line -> line.startsWith("request ")).findFirst().orElseThrow();
@@ -62,6 +93,7 @@ class StormsOwnManagerTest {
         for (int i = 0; i < 2; i++) {
             assertEquals(store.localLayer(i).toString(),
                 document.path("layers").path(i).path("path").asText());
+            assertArrayEquals(Files.readAllBytes(store.layer(i)), Files.readAllBytes(store.localLayer(i)));
         }
         JsonNode process = document.path("ociRuntimeConfig").path("process");
         assertEquals("PATH=/usr/bin:/bin", process.path("env").path(0).asText());
