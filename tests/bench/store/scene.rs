@@ -70,6 +70,7 @@ impl Scene {
         Clients {
             hadoop: Client::hadoop(&self.hdfs.class_path(), &self.classes, &[&named]),
             ours: Client::ours(&self.hdfs.client_conf(), &[&named]),
+            local: Client::ours(&self.hdfs.client_conf(), &[]),
         }
     }
 
@@ -121,7 +122,8 @@ impl Scene {
         let client = match way {
             Way::Copy => std::process::id(),
             Way::Hadoop | Way::HadoopSynced => clients.hadoop.pid(),
-            Way::Ours | Way::OursLocal => clients.ours.pid(),
+            Way::Ours => clients.ours.pid(),
+            Way::OursLocal => clients.local.pid(),
         };
         [client, self.hdfs.datanode(0).pid().unwrap(), self.hdfs.namenode(0).pid().unwrap()]
     }
@@ -136,7 +138,7 @@ impl Scene {
             }
             Way::Ours => clients.ours.ask(&request(&self.top(layers), layers, into, 1)),
             Way::OursLocal => {
-                clients.ours.ask(&request(&local.display().to_string(), layers, into, 1))
+                clients.local.ask(&request(&local.display().to_string(), layers, into, 1))
             }
         }
     }
@@ -161,26 +163,34 @@ fn request(store: &str, layers: &Layers, into: &Path, slots: usize) -> String {
     format!("{store} {} {} {slots}", layers.tags.join(","), into.display())
 }
 
-/// Both clients of one network.
+/// The clients of one network.
 pub(crate) struct Clients {
     hadoop: Client,
     ours: Client,
+    /// Ours again, for files of this host: what it uses is told apart.
+    local: Client,
 }
 
 impl Clients {
-    /// Our client's memory when it has connected and fetched something, in bytes. Both clients
-    /// have loaded their code then.
-    pub(crate) fn idle(&mut self, scene: &Scene, tiny: &Layers) -> u64 {
-        for way in [Way::Hadoop, Way::Ours] {
+    /// The memory that our two clients have when they have connected and fetched something, in
+    /// bytes. All clients have loaded their code then.
+    pub(crate) fn idle(&mut self, scene: &Scene, tiny: &Layers) -> [u64; 2] {
+        for way in [Way::Hadoop, Way::Ours, Way::OursLocal] {
             scene.fetch(self, tiny, way, Destination::new(scene.scratch.path()).path());
         }
-        usage::forget_peak(self.ours.pid());
-        usage::resident(self.ours.pid())
+        self.both().map(|pid| {
+            usage::forget_peak(pid);
+            usage::resident(pid)
+        })
     }
 
-    /// The most memory that our client has had since, in bytes.
-    pub(crate) fn peak(&self) -> u64 {
-        usage::peak(self.ours.pid())
+    /// The most memory that they have had since, in bytes.
+    pub(crate) fn peak(&self) -> [u64; 2] {
+        self.both().map(usage::peak)
+    }
+
+    fn both(&self) -> [u32; 2] {
+        [self.ours.pid(), self.local.pid()]
     }
 }
 

@@ -9,7 +9,7 @@ use crate::location::Location;
 
 /// The most that a stream yields at once, in bytes. Large enough to hide the cost of a piece,
 /// small enough that many transfers at once stay small.
-pub const CHUNK: usize = 4 << 20;
+pub const CHUNK: usize = 512 << 10;
 
 /// Makes `pieces` yield exactly `length` bytes in chunks, or end with an error.
 ///
