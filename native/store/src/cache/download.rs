@@ -22,8 +22,9 @@ use crate::remote::RemoteStore;
 /// What one transfer brings, unless it breaks off. A divisor of HDFS's block sizes, so that a
 /// transfer stays within a block.
 pub(crate) const SEGMENT: u64 = 64 << 20;
-/// What is written at once. While it is hashed and written, a transfer gathers the next one.
-const BATCH: u64 = 1 << 20;
+/// What is written at once. While it is hashed and written, a transfer gathers the next one, so
+/// that it holds two of them, each longer by at most a piece of the store's.
+const BATCH: u64 = 512 << 10;
 /// How often the disk is set to work and the progress saved.
 const UPKEEP: Duration = Duration::from_millis(100);
 

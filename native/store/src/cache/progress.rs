@@ -84,3 +84,51 @@ pub(crate) fn boot_id() -> io::Result<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(id.trim_end().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn only_the_same_bytes_of_the_same_object_are_gone_on_with() {
+        let directory = TempDir::new().unwrap();
+        let path = |name| directory.path().join(name);
+        let file = File::create(path("x")).unwrap();
+        file.set_len(10).unwrap();
+        let metadata = file.metadata().unwrap();
+        let location = Location::parse("/srv/x").unwrap();
+        let stat = Stat { size: 10, modified_millis: 7, version: Some("v".to_owned()) };
+        let mut ranges = Ranges::default();
+        ranges.insert(2..5);
+        let progress = Progress::of(&location, &stat, "boot", &metadata, ranges.clone());
+        progress.write(&path("x.progress"), &path("x.progress.next")).unwrap();
+        let written = fs::read(path("x.progress")).unwrap();
+
+        let resumed = |bytes: &[u8]| {
+            fs::write(path("x.progress"), bytes).unwrap();
+            Progress::read(&path("x.progress"))?.into_ranges(&location, &stat, "boot", &metadata)
+        };
+        assert_eq!(resumed(&written), Some(ranges));
+        for (key, value) in [
+            ("location", json!("file:///srv/y")),
+            ("size", json!(9)),
+            ("modifiedMillis", json!(8)),
+            ("version", Value::Null),
+            ("boot", json!("")),
+            ("inode", json!(0)),
+            ("ranges", json!([[2, 11]])),
+            ("ranges", json!([[5, 2]])),
+            ("more", json!(1)),
+        ] {
+            let mut changed: Value = serde_json::from_slice(&written).unwrap();
+            changed[key] = value.clone();
+            assert_eq!(resumed(changed.to_string().as_bytes()), None, "{key}: {value}");
+        }
+        for torn in [0, 1, written.len() / 2, written.len() - 1] {
+            assert_eq!(resumed(&written[..torn]), None, "{torn}");
+        }
+    }
+}

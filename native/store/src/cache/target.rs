@@ -72,6 +72,8 @@ pub(crate) struct Target {
 struct Hashed {
     hash: Sha256,
     position: u64,
+    /// For what is read back; made when it is needed.
+    buffer: Vec<u8>,
 }
 
 impl Target {
@@ -194,21 +196,21 @@ impl Target {
 
     /// Hashes from the file what is there without a gap.
     fn hash_on(&self, hashed: &mut Hashed) -> Result<(), StoreError> {
-        let mut buffer = Vec::new();
+        let Hashed { hash, position, buffer } = hashed;
         loop {
-            let end = self.ranges().frontier(hashed.position);
-            if end == hashed.position {
+            let end = self.ranges().frontier(*position);
+            if end == *position {
                 return Ok(());
             }
             buffer.resize(READ_BACK, 0);
-            while hashed.position < end {
-                let wanted = usize::try_from(end - hashed.position).unwrap_or(READ_BACK);
+            while *position < end {
+                let wanted = usize::try_from(end - *position).unwrap_or(READ_BACK);
                 let part = buffer.get_mut(..wanted.min(READ_BACK)).unwrap_or_default();
                 self.file
-                    .read_exact_at(part, hashed.position)
+                    .read_exact_at(part, *position)
                     .map_err(|cause| self.failed("read back", cause))?;
-                hashed.hash.update(&*part);
-                hashed.position += u64::try_from(part.len()).unwrap_or(u64::MAX);
+                hash.update(&*part);
+                *position += u64::try_from(part.len()).unwrap_or(u64::MAX);
             }
         }
     }
