@@ -111,6 +111,8 @@ test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full di
 	cargo test --no-fail-fast -p storm-oci-launcher
 	cargo build --workspace --examples
 	cargo test --no-fail-fast --workspace $(PRIVILEGED_TESTS:%=--test %)
+	cargo build --profile launcher -p storm-oci-launcher
+	env LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' cargo test -p storm-oci-launcher --test privileged_monitor -- --nocapture
 	tests/compliance/check-runc
 
 test-guards: ## root: each guard of the launcher is taken out, and a test must miss it

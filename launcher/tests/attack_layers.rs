@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::container::{Worker, eventually, give, loops};
-use support::image::{Image, layer_directory};
+use support::image::{Image, copy_layer, layer_directory};
 use support::{Host, SUPERVISOR, USER, outcome};
 
 #[track_caller]
@@ -189,7 +189,7 @@ fn no_directory_above_a_layer_is_the_users_or_everybodys() {
         host.directory(&above, owner, mode);
         host.directory(above.join("layers"), Some(SUPERVISOR), 0o755);
         let file = above.join("layers/base.sqsh");
-        fs::copy(&image.layers()[0], &file).unwrap();
+        copy_layer(&image.layers()[0], &file);
         give(&file, SUPERVISOR);
         let worker = Worker::new(&host, &Image::default().with_file(&file), "");
         let outcome = worker.launch(&host);
@@ -211,7 +211,7 @@ fn cve_2026_48785_layers_lie_below_allowed_directories_only() {
     let elsewhere = storm.join("elsewhere");
     host.directory(&elsewhere, Some(SUPERVISOR), 0o755);
     let name = image.layers()[0].file_name().unwrap().to_owned();
-    fs::copy(&image.layers()[0], elsewhere.join("copy.sqsh")).unwrap();
+    copy_layer(&image.layers()[0], &elsewhere.join("copy.sqsh"));
     give(&elsewhere.join("copy.sqsh"), SUPERVISOR);
     host.link(layers.to_str().unwrap(), storm.join("link"), Some(SUPERVISOR));
     host.link(elsewhere.to_str().unwrap(), layers.join("out"), Some(SUPERVISOR));

@@ -22,7 +22,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::json;
 use storm_oci_request::{FileIdentity, LayerKey};
 use support::container::{Worker, give, give_back};
-use support::image::{Image, layer_directory};
+use support::image::{Image, copy_layer, layer_directory};
 use support::race::race;
 use support::tree::listing;
 use support::{Host, SUPERVISOR, USER};
@@ -222,7 +222,7 @@ fn a_layer_that_changes_while_it_is_checked_is_refused() {
     race(write, || {
         let number = tries.replace(tries.get() + 1);
         let file = layer_directory(&host).join(format!("changing-{number}.sqsh"));
-        fs::copy(&image.layers()[0], &file).unwrap();
+        copy_layer(&image.layers()[0], &file);
         give(&file, SUPERVISOR);
         worker.amend(|request| {
             request["layers"][0]["path"] = json!(file);

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -44,7 +45,7 @@ impl Image {
             fs::read(&base.layers[0]).unwrap()
         });
         let file = layer_file(host, "base");
-        fs::write(&file, bytes).unwrap();
+        write_by_another_process(&file, bytes);
         settle(&file, Some(SUPERVISOR), 0o644);
         Self { layers: vec![file] }
     }
@@ -90,7 +91,7 @@ impl Image {
     pub(crate) fn with_copies(mut self, host: &Host, layer: &Path, count: usize) -> Self {
         for _ in 0..count {
             let copy = layer_file(host, "copy");
-            fs::copy(layer, &copy).unwrap();
+            copy_layer(layer, &copy);
             settle(&copy, Some(SUPERVISOR), 0o644);
             self.layers.push(copy);
         }
@@ -107,6 +108,21 @@ impl Image {
     pub(crate) fn layers(&self) -> &[PathBuf] {
         &self.layers
     }
+}
+
+/// Writes a layer's file, which nobody may have open for writing when it is mounted: a descriptor
+/// of this process would be inherited by what other threads start just then.
+fn write_by_another_process(file: &Path, bytes: &[u8]) {
+    let mut command = Command::new("tee");
+    let mut tee =
+        command.arg(file).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("start tee");
+    tee.stdin.take().expect("a pipe").write_all(bytes).unwrap();
+    assert!(tee.wait().unwrap().success(), "tee {file:?}");
+}
+
+/// Makes another file of a layer.
+pub(crate) fn copy_layer(layer: &Path, copy: &Path) {
+    write_by_another_process(copy, &fs::read(layer).unwrap());
 }
 
 fn fill_base(root: &Path, left_out: &str) {
