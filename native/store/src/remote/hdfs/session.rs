@@ -24,6 +24,8 @@ pub(super) struct Session {
     settings: RemoteSettings,
     authority: String,
     state: Mutex<State>,
+    /// Held while a client is made: of many who need one, one makes it.
+    making: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,12 @@ impl Session {
     /// Reads the configuration, so that what is wrong with it shows here. Does not connect.
     pub(super) fn new(settings: RemoteSettings, authority: &str) -> Result<Self, Problem> {
         Cluster::resolve(&settings, authority, 0)?;
-        Ok(Self { settings, authority: authority.to_owned(), state: Mutex::default() })
+        Ok(Self {
+            settings,
+            authority: authority.to_owned(),
+            state: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+        })
     }
 
     /// How long a request may take, all namenodes together; and a read without a byte. Callers
@@ -110,10 +117,15 @@ impl Session {
     }
 
     async fn link(&self) -> Result<Arc<Link>, Problem> {
+        let made = |state: &State| state.link.as_ref().map(Arc::clone);
+        if let Some(link) = made(&self.state()) {
+            return Ok(link);
+        }
+        let _turn = self.making.lock().await;
         let first = {
             let state = self.state();
-            if let Some(link) = &state.link {
-                return Ok(Arc::clone(link));
+            if let Some(link) = made(&state) {
+                return Ok(link);
             }
             state.first
         };
@@ -213,5 +225,38 @@ fn connect(settings: &RemoteSettings, authority: &str, first: usize) -> Result<L
     match builder.build() {
         Ok(client) => Ok(Link { client, cluster }),
         Err(error) => Err(of_namenode(&error, &cluster.peers(), &cluster.security)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_panic_of_the_client_is_an_error() {
+        for blocks in [false, true] {
+            let request: BoxFuture<'_, Result<(), _>> =
+                Box::pin(async { panic!("called `Option::unwrap()` on a `None` value") });
+            let Err(Lost::Panicked(problem)) = bounded(blocks, LIMIT, request).await else {
+                panic!("{blocks}");
+            };
+            assert_eq!(problem.kind, ErrorKind::Internal);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_without_an_answer_ends() {
+        for blocks in [false, true] {
+            let request: BoxFuture<'_, Result<(), _>> = Box::pin(std::future::pending());
+            assert!(matches!(bounded(blocks, LIMIT, request).await, Err(Lost::TimedOut)));
+        }
+        // A login that waits for the KDC does not even yield.
+        let request: BoxFuture<'_, Result<(), _>> = Box::pin(async {
+            std::thread::sleep(LIMIT * 10);
+            Ok(())
+        });
+        assert!(matches!(bounded(true, LIMIT, request).await, Err(Lost::TimedOut)));
     }
 }
