@@ -30,6 +30,26 @@ pub struct Settings {
     pub seccomp: bool,
     /// How long a worker may take to send its first heartbeat, in seconds.
     pub worker_start_seconds: u32,
+    /// Where images come from.
+    pub images: Images,
+}
+
+/// An image store, and the supervisor's copies of what it took from there.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// `storm.oci.image.hdfs.toplevel.dir`; the tag map is in it.
+    pub top_level: String,
+    /// `storm.oci.resources.local.dir`, below the scratch directory.
+    pub local_dir: &'static str,
+}
+
+impl Images {
+    /// The store in the scratch directory.
+    #[must_use]
+    pub fn in_directory(layout: &Layout) -> Self {
+        let top_level = format!("file://{}", layout.scratch("images").display());
+        Self { top_level, local_dir: "layers" }
+    }
 }
 
 /// What `storm.worker.cgroup.cpu.limit` is set to, in percent of a core. Storm's scheduler would
@@ -41,7 +61,7 @@ pub const CPU_PERCENT: u32 = 200;
 #[must_use]
 pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value {
     let path = |below: &str| layout.scratch(below).display().to_string();
-    let store = format!("file://{}", path("images"));
+    let store = &settings.images.top_level;
     let mut conf = json!({
         "storm.zookeeper.servers": ["localhost"],
         "storm.zookeeper.port": ports.zookeeper,
@@ -89,7 +109,7 @@ pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value 
             "org.apache.storm.container.oci.HdfsManifestToResourcesPlugin",
         "storm.oci.resources.localizer":
             "org.apache.storm.container.oci.HdfsOciResourcesLocalizer",
-        "storm.oci.resources.local.dir": path("layers"),
+        "storm.oci.resources.local.dir": path(settings.images.local_dir),
         "storm.oci.layer.mounts.to.keep": 100,
     });
     if settings.seccomp

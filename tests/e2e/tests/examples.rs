@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use storm_oci_e2e::Layout;
-use storm_oci_e2e::storm_conf::{Ports, Settings, storm_yaml};
+use storm_oci_e2e::storm_conf::{Images, Ports, Settings, storm_yaml};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The keys of the specification's table of settings.
@@ -111,6 +111,7 @@ fn storm_yaml_has_every_key_the_tests_use() {
         readonly_mounts: Vec::new(),
         seccomp: true,
         worker_start_seconds: 1,
+        images: Images::in_directory(&Layout::new("x")),
     };
     let used = storm_yaml(&Layout::new("x"), &ports, &settings);
     for key in used.as_object().into_iter().flat_map(|keys| keys.keys()) {

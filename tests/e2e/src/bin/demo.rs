@@ -8,7 +8,7 @@ use storm_oci_e2e::accounts::Account;
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::process::{self, Status};
 use storm_oci_e2e::say::{self, Steps};
-use storm_oci_e2e::storm_conf::Settings;
+use storm_oci_e2e::storm_conf::{Images, Settings};
 use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
 use storm_oci_e2e::{E2eError, Layout, cgroups, command, files, image, interrupt, topology};
 
@@ -42,6 +42,7 @@ fn run() -> Result<(), E2eError> {
             readonly_mounts: Vec::new(),
             seccomp: true,
             worker_start_seconds: 60,
+            images: Images::in_directory(&testbed.layout.clone()),
         },
         &mut steps,
     )?;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod containment;
+mod from_hdfs;
 mod profiling;
 mod verdicts;
 
@@ -14,7 +15,7 @@ use bad_input::{BadImages, NOT_ALLOWED, TRUNCATED, said};
 use storm_oci_e2e::cluster::Cluster;
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::say::Steps;
-use storm_oci_e2e::storm_conf::Settings;
+use storm_oci_e2e::storm_conf::{Images, Settings};
 use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
 use storm_oci_e2e::{E2eError, Layout, files, install, interrupt, process, topology};
 use verdicts::{Verdicts, holds, same};
@@ -53,6 +54,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
         readonly_mounts: vec![mount.display().to_string()],
         seccomp: true,
         worker_start_seconds: 20,
+        images: Images::in_directory(&testbed.layout),
     };
     verdicts.check("the_example_configuration_loads", example_loads(&testbed));
     testbed.start(&settings, &mut steps)?;
@@ -122,6 +124,8 @@ fn checks(
         .check("a_missing_mount_source_costs_one_worker", unmounted(testbed, settings, supervisor));
     verdicts.check("workers_outlive_their_supervisor", restarted(testbed, settings, &one));
     verdicts.check("seccomp_is_off_without_a_profile", unfiltered(testbed));
+
+    verdicts.check("a_topology_runs_from_hdfs", from_hdfs::runs(testbed, settings));
 
     verdicts.check("killing_leaves_nothing", killed(testbed, &one));
     Ok(())
