@@ -92,13 +92,15 @@ fn editors_leave_harmless_traces() {
 fn written() -> impl Strategy<Value = BTreeMap<String, String>> {
     let tag = "[a-z][a-z0-9./_-]{0,8}[a-z0-9](:[a-zA-Z0-9_.-]{1,6})?";
     let tags = prop::collection::btree_map(tag, any::<u64>(), 1..12);
-    tags.prop_map(|tags| {
+    let parsed = tags.prop_map(|tags| {
         let digest = |number: u64| hex(&number.to_string());
         tags.into_iter()
             .filter(|(tag, _)| Reference::parse(tag).is_ok())
             .map(|(tag, number)| (tag, digest(number)))
             .collect()
-    })
+    });
+    // A file without any tag and comment is one that may be torn.
+    parsed.prop_filter("not one of them is a tag", |tags: &BTreeMap<_, _>| !tags.is_empty())
 }
 
 /// The text of a map; `styles` chooses how each line is laid out.
