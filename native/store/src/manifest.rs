@@ -111,8 +111,10 @@ impl Manifest {
         if layers.is_empty() {
             return Err(StoreError::NoLayers { digest });
         }
-        // JSON that was parsed is UTF-8, so nothing is replaced here.
-        let json = String::from_utf8_lossy(document).into_owned();
+        // The parser passes over what it does not look at, even where that is not UTF-8.
+        let json = str::from_utf8(document)
+            .map_err(|error| invalid(serde_json::Error::custom(error)))?
+            .to_owned();
         Ok(Self { digest, config, layers, json })
     }
 
@@ -290,7 +292,10 @@ mod tests {
             let name = Digest::of(document.to_string().as_bytes());
             assert!(error.to_string().contains(&name.to_string()), "{error}");
         }
-        for bytes in [&b""[..], b"{", b"[]", b"\xff{}", b"hsqs", b"null", b"{}"] {
+        let mut unknown = document(json!(OCI), OCI_CONFIG, DOCKER_LAYER).to_string().into_bytes();
+        let at = unknown.windows(7).position(|word| word == b"ignored").unwrap();
+        unknown[at] = 0xff;
+        for bytes in [&b""[..], b"{", b"[]", b"\xff{}", b"hsqs", b"null", b"{}", &unknown] {
             let error = Manifest::parse(bytes).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
             assert!(error.to_string().contains(&Digest::of(bytes).to_string()), "{error}");
