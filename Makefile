@@ -87,7 +87,7 @@ fmt: ## format the Rust sources
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-fuzz: ## what root parses, FUZZ_SECONDS (30) for each of its parsers
+fuzz: ## what root parses and what stores send, FUZZ_SECONDS for each parser
 	fuzz/run
 
 test: ## all tiers, as root; each one's time at the end
@@ -105,7 +105,7 @@ test-request: ## the launch request: reader, fixtures, generated config.json
 test-schema: ## every generated config.json against OCI's schema
 	tests/compliance/check-schema
 
-test-fuzz: fuzz ## what root parses, half a minute for each of its parsers
+test-fuzz: fuzz ## what root parses, half a minute for each parser, and what stores send
 
 test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test --no-fail-fast -p storm-oci-launcher

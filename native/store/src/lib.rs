@@ -9,6 +9,7 @@
 mod cache;
 mod close_tags;
 mod config;
+mod content;
 mod digest;
 mod document_kind;
 mod error;

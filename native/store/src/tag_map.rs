@@ -101,5 +101,7 @@ impl TagMap {
     }
 }
 
+// The path for `fuzz/`, which includes this file from elsewhere.
 #[cfg(test)]
+#[path = "tag_map/tests.rs"]
 mod tests;
