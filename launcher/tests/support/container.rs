@@ -8,6 +8,7 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -26,6 +27,14 @@ const CGROUP_MOUNTS: &str = "/sys/fs/cgroup";
 
 /// How long anything that should happen soon may take, on an emulated processor too.
 const SOON: Duration = Duration::from_secs(60);
+
+/// How many workers this program has. The last one that goes takes the parent of their cgroups with
+/// it: runc fails when the parent goes between two of its steps.
+static WORKERS: Mutex<usize> = Mutex::new(0);
+
+fn workers() -> MutexGuard<'static, usize> {
+    WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A worker with its directories and its request, and everything a launch leaves outside of the
 /// test's mount namespace: removed when the test ends, however it ends.
@@ -90,6 +99,7 @@ impl Worker {
                 "linux": { "cgroupsPath": format!("/{CGROUP_PARENT}/{container}") },
             },
         });
+        *workers() += 1;
         let worker = Self { id, container, directory, artifacts, request };
         worker.write_request();
         worker
@@ -243,7 +253,9 @@ impl Drop for Worker {
             std::thread::sleep(Duration::from_millis(2));
         }
         let _gone = fs::remove_dir_all(Path::new("/run/runc").join(&self.container));
-        for hierarchy in hierarchies() {
+        let mut workers = workers();
+        *workers -= 1;
+        for hierarchy in hierarchies().into_iter().filter(|_| *workers == 0) {
             let parent = hierarchy.join(CGROUP_PARENT);
             let _busy = fs::remove_dir(parent.join("monitors"));
             let _busy = fs::remove_dir(parent);
