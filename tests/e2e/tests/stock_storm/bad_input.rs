@@ -58,12 +58,12 @@ impl BadImages {
         let tag = bad("malformed-line", &["storm/malformed-line:1", "malformed"]);
         store.add_tag_line(&format!("{tag}:not-a-digest"))?;
 
-        let index = json!({
+        let artifact = json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [],
+            "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+            "blobs": [],
         });
-        let digest = store.add_manifest(&["storm/manifest-type:1"], &index)?;
+        let digest = store.add_manifest(&["storm/manifest-type:1"], &artifact)?;
         bad("manifest-type", &[&digest, "media type"]);
 
         let absent = Layer { digest: files::digest_of("no such layer"), size: 4096 };
