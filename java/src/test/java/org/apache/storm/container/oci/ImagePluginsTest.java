@@ -86,12 +86,21 @@ class ImagePluginsTest {
 
     @Test
     void anUnknownTagIsNeverTakenForADigest() {
-        for (String tag : List.of("storm/none:9", "../../etc/passwd", "", store.manifest)) {
+        for (String tag : List.of("storm/none:9", "../../etc/passwd", "", store.manifest.substring(1))) {
             OciNativeException thrown =
                 assertThrows(OciNativeException.class, () -> tagToManifest.getManifestFromImageTag(tag));
             assertTrue(thrown.getMessage().startsWith("cannot "), thrown.getMessage());
             assertThrows(IllegalStateException.class, () -> tagToManifest.getHashFromImageTag(tag));
         }
+    }
+
+    /** As with Storm's own plugin. */
+    @Test
+    void aDigestIsTheTagOfItsManifest() throws Exception {
+        ImageManifest manifest = tagToManifest.getManifestFromImageTag(store.manifest);
+        assertEquals(tagToManifest.getManifestFromImageTag(ImageStore.TAG).getConfig().getDigest(),
+            manifest.getConfig().getDigest());
+        assertEquals(store.manifest, tagToManifest.getHashFromImageTag(store.manifest));
     }
 
     @Test
