@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Doing, TestbedError};
-use crate::spawn;
+use crate::{local_http, spawn};
 
 /// From start to ready: ten times what the slowest takes on two busy cores.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -93,6 +93,12 @@ impl Daemon {
             thread::sleep(LOOK);
         }
         Ok(())
+    }
+
+    /// Starts the daemon, unless it runs, and waits until it listens on `port` of `127.0.0.1`.
+    pub(crate) fn start_listening(&mut self, port: u16) -> Result<(), TestbedError> {
+        self.start()?;
+        self.wait(|| local_http::accepts(port))
     }
 
     /// Fails if the daemon was started and has ended by itself.

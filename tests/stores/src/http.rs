@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use crate::daemon::Daemon;
 use crate::error::{Doing, TestbedError};
+use crate::ports;
 use crate::scratch::{Scratch, make_dir, write};
-use crate::{local_http, ports};
 
 /// One set of files under several paths, each served in its own way:
 ///
@@ -78,9 +78,7 @@ impl Http {
     ///
     /// [`TestbedError`] when it does not answer.
     pub fn restart(&mut self) -> Result<(), TestbedError> {
-        self.daemon.start()?;
-        let port = self.port;
-        self.daemon.wait(|| local_http::accepts(port))
+        self.daemon.start_listening(self.port)
     }
 
     /// The server itself.

@@ -6,8 +6,8 @@ use std::process::Command;
 use crate::cache::{self, run};
 use crate::daemon::Daemon;
 use crate::error::TestbedError;
+use crate::ports;
 use crate::scratch::{Scratch, write};
-use crate::{local_http, ports};
 
 /// A realm. Nothing below `/etc` is touched: clients need `KRB5_CONFIG`, a JVM
 /// `-Djava.security.krb5.conf`.
@@ -80,9 +80,7 @@ impl Kdc {
     ///
     /// [`TestbedError`] when it does not answer.
     pub fn restart(&mut self) -> Result<(), TestbedError> {
-        self.daemon.start()?;
-        let port = self.port;
-        self.daemon.wait(|| local_http::accepts(port))
+        self.daemon.start_listening(self.port)
     }
 
     /// The KDC itself.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::cache;
 use crate::daemon::Daemon;
 use crate::error::TestbedError;
+use crate::ports;
 use crate::scratch::{Scratch, make_dir};
-use crate::{local_http, ports};
 
 /// A server with one bucket.
 #[derive(Debug)]
@@ -59,9 +59,7 @@ impl S3 {
     ///
     /// [`TestbedError`] when it does not answer.
     pub fn restart(&mut self) -> Result<(), TestbedError> {
-        self.daemon.start()?;
-        let port = self.port;
-        self.daemon.wait(|| local_http::accepts(port))
+        self.daemon.start_listening(self.port)
     }
 
     /// The server itself.
