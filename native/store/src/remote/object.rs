@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
@@ -142,9 +142,8 @@ impl RemoteStore for ObjectBackend {
         stat: &Stat,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        let length = range.end.saturating_sub(range.start);
-        let pieces = self.clone().pieces(object.clone(), stat.clone(), range);
-        exactly(length, object.clone(), stream::once(pieces).try_flatten())
+        let pieces = self.clone().pieces(object.clone(), stat.clone(), range.clone());
+        exactly(&range, object.clone(), pieces)
     }
 
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {

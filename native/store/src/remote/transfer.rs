@@ -1,8 +1,10 @@
 //! What the streams of all stores have in common.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::error::StoreError;
 use crate::location::Location;
@@ -11,18 +13,23 @@ use crate::location::Location;
 /// small enough that many transfers at once stay small.
 pub const CHUNK: usize = 512 << 10;
 
-/// Makes `pieces` yield exactly `length` bytes in chunks, or end with an error.
+/// A range of an object in chunks, from the stream of pieces that `open` makes: exactly its bytes,
+/// or an error at the end. Nothing is opened for an empty range.
 ///
 /// A source that ends early or goes on for longer has another object than was described.
-pub(super) fn exactly(
-    length: u64,
+pub(super) fn exactly<S>(
+    range: &Range<u64>,
     object: Location,
-    pieces: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
-) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    open: impl Future<Output = Result<S, StoreError>> + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, StoreError>>
+where
+    S: Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+{
+    let length = range.end.saturating_sub(range.start);
     if length == 0 {
         return stream::empty().boxed();
     }
-    let state = (pieces.boxed(), Bytes::new(), length);
+    let state = (stream::once(open).try_flatten().boxed(), Bytes::new(), length);
     stream::try_unfold(state, move |(mut pieces, mut piece, left)| {
         let object = object.clone();
         async move {
@@ -48,12 +55,15 @@ pub(super) fn exactly(
 
 #[cfg(test)]
 mod tests {
+    use std::future;
+
     use super::*;
 
     async fn collected(length: u64, pieces: &[usize]) -> Result<Vec<usize>, StoreError> {
         let pieces: Vec<_> = pieces.iter().map(|size| Ok(Bytes::from(vec![7; *size]))).collect();
         let object = Location::parse("/srv/x").unwrap();
-        let chunks = exactly(length, object, stream::iter(pieces));
+        let open = future::ready(Ok(stream::iter(pieces)));
+        let chunks = exactly(&(3..3 + length), object, open);
         chunks.map_ok(|chunk| chunk.len()).try_collect().await
     }
 

@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use hdfs_native::client::FileStatus;
 use hdfs_native::{HdfsError, WriteOptions};
 
@@ -114,10 +113,9 @@ impl RemoteStore for HdfsStore {
         stat: &Stat,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        let length = range.end.saturating_sub(range.start);
         let session = Arc::clone(&self.session);
-        let pieces = reading::pieces(session, object.clone(), stat.clone(), range);
-        exactly(length, object.clone(), stream::once(pieces).try_flatten())
+        let pieces = reading::pieces(session, object.clone(), stat.clone(), range.clone());
+        exactly(&range, object.clone(), pieces)
     }
 
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {
