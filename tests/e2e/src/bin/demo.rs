@@ -42,7 +42,7 @@ fn run() -> Result<(), E2eError> {
             readonly_mounts: Vec::new(),
             seccomp: true,
             worker_start_seconds: 60,
-            images: Images::in_directory(&testbed.layout.clone()),
+            images: Images::in_directory(&testbed.layout),
         },
         &mut steps,
     )?;
