@@ -23,6 +23,10 @@ impl Hdfs {
     /// [`TestbedError`] when there is no such file, or the datanode has no replica of it. A cluster
     /// with Kerberos does not say which blocks a file has.
     pub fn corrupt(&self, path: &str, datanode: usize) -> Result<usize, TestbedError> {
+        // The other replicas are what a reader then needs.
+        for other in 0..self.datanodes.len() {
+            self.replicas(path, other)?;
+        }
         let replicas = self.replicas(path, datanode)?;
         for replica in &replicas {
             flip(replica).doing(format_args!("corrupt {}", replica.display()))?;
@@ -81,7 +85,10 @@ fn search(
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
-            search(&path, names, found)?;
+            // What is still being written, or has been given up, is no replica.
+            if !path.ends_with("rbw") && !path.ends_with("tmp") {
+                search(&path, names, found)?;
+            }
         } else if path
             .file_name()
             .and_then(|name| name.to_str())

@@ -158,7 +158,7 @@ impl Hdfs {
         let Some(active) = self.namenodes.iter_mut().find(|node| node.is_active()) else {
             return Err(TestbedError::new("start HDFS", "no namenode is active"));
         };
-        active.wait_for_datanodes(count)
+        active.wait_for_datanodes(count, !self.plan.spec.ha)
     }
 
     /// Makes a namenode of a name service the active one; the other, if it runs, becomes the

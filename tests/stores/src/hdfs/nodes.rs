@@ -192,9 +192,13 @@ impl Plan {
     }
 
     fn java_arguments(&self, id: &str, class: &str) -> Vec<String> {
-        let conf = self.directory.join(id).join("conf");
+        let home = self.directory.join(id);
+        let conf = home.join("conf");
         let mut arguments = self.spec.jvm_options.clone();
         arguments.extend(self.kerberos_options());
+        // The web server's files and the JVM's counters stay behind when a daemon is killed.
+        arguments.push(format!("-Djava.io.tmpdir={}", home.display()));
+        arguments.push("-XX:-UsePerfData".to_owned());
         arguments.push("-cp".to_owned());
         arguments.push(format!("{}:{}/*", conf.display(), self.jars.display()));
         arguments.push(class.to_owned());
@@ -258,13 +262,22 @@ impl NameNode {
         bean(self.web, "NameNodeStatus").is_some_and(|bean| says(&bean, "State", "active"))
     }
 
-    /// Live datanodes alone are not enough: after a restart the namenode may still be in safe mode.
-    pub(super) fn wait_for_datanodes(&mut self, count: usize) -> Result<(), TestbedError> {
+    /// Live datanodes alone are not enough: after a restart the namenode may still be in safe mode,
+    /// and it leaves that when it knows of one replica of each block, which may be a corrupt one. A
+    /// storage is stale until its datanode has reported all it has; after a failover that takes
+    /// hours, so a name service goes without.
+    pub(super) fn wait_for_datanodes(
+        &mut self,
+        count: usize,
+        is_alone: bool,
+    ) -> Result<(), TestbedError> {
         let web = self.web;
         let count = u64::try_from(count).doing("count datanodes")?;
         self.daemon.wait(|| {
             bean(web, "FSNamesystemState").is_some_and(|bean| {
-                says(&bean, "FSState", "Operational") && says(&bean, "NumLiveDataNodes", count)
+                says(&bean, "FSState", "Operational")
+                    && says(&bean, "NumLiveDataNodes", count)
+                    && (!is_alone || says(&bean, "NumStaleStorages", 0))
             })
         })
     }
