@@ -114,6 +114,9 @@ pub struct ObjectSettings {
     /// Options by the names of the `object_store` library: those of `storm.oci.store.options` and
     /// those of the file that `storm.oci.store.credentials.file` names.
     pub options: StoreOptions,
+    /// Certificates of authorities that servers may have theirs from, beside the system's, in PEM
+    /// form: `storm.oci.store.ca.file`.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Options of a store. Their values may be secrets: `Debug` shows the names alone.

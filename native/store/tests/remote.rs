@@ -89,7 +89,7 @@ fn options_are_checked_without_asking_anybody() {
     let open = |url: &str, options: &[(&str, &str)]| {
         let text = |text: &&str| (*text).to_owned();
         let options = options.iter().map(|(name, value)| (text(name), text(value))).collect();
-        let objects = ObjectSettings { options: StoreOptions(options) };
+        let objects = ObjectSettings { options: StoreOptions(options), ca_file: None };
         let remotes = Remotes::new(RemoteSettings { objects, ..RemoteSettings::default() });
         remotes.open(&Location::parse(url).unwrap()).map_err(|error| {
             assert_eq!(error.kind(), ErrorKind::Misconfigured);

@@ -33,7 +33,7 @@ fn settings(endpoint: &str, change: &[(&str, &str)]) -> RemoteSettings {
     .into();
     options.extend(change.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     RemoteSettings {
-        objects: ObjectSettings { options: StoreOptions(options) },
+        objects: ObjectSettings { options: StoreOptions(options), ca_file: None },
         request_timeout: Duration::from_secs(1),
         ..RemoteSettings::default()
     }

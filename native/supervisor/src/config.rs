@@ -51,6 +51,7 @@ pub(crate) mod keys {
     pub(crate) const REQUEST_TIMEOUT: &str = "storm.oci.store.request.timeout.secs";
     pub(crate) const STORE_OPTIONS: &str = "storm.oci.store.options";
     pub(crate) const CREDENTIALS_FILE: &str = "storm.oci.store.credentials.file";
+    pub(crate) const CA_FILE: &str = "storm.oci.store.ca.file";
     pub(crate) const HADOOP_CONF_DIR: &str = "storm.oci.hadoop.conf.dir";
     pub(crate) const HADOOP_OPTIONS: &str = "storm.oci.hadoop.options";
     pub(crate) const HDFS_KEYTAB: &str = "storm.hdfs.login.keytab";

@@ -166,7 +166,7 @@ fn every_key_of_the_image_store_is_in_its_page() {
             found += 1;
         }
     }
-    assert_eq!(found, 15);
+    assert_eq!(found, 16);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::daemon::Daemon;
 use crate::error::{Doing, TestbedError};
 use crate::ports;
 use crate::scratch::{Scratch, make_dir, write};
+use crate::tls::Identity;
 
 /// One set of files under several paths, each served in its own way:
 ///
@@ -27,6 +28,7 @@ use crate::scratch::{Scratch, make_dir, write};
 pub struct Http {
     daemon: Daemon,
     port: u16,
+    scheme: &'static str,
     // Dropped after the daemon.
     scratch: Scratch,
 }
@@ -46,6 +48,20 @@ impl Http {
     ///
     /// [`TestbedError`], most likely because the package `apache2-bin` is missing.
     pub fn start() -> Result<Self, TestbedError> {
+        Self::start_as(None)
+    }
+
+    /// Starts a server that speaks TLS and nothing else. Its [`Http::url`] has an address, which
+    /// may not be what the certificate is for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Http::start`].
+    pub fn start_tls(identity: &Identity) -> Result<Self, TestbedError> {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<&Identity>) -> Result<Self, TestbedError> {
         let scratch = Scratch::new("http")?;
         let port = ports::free_local()?;
         make_dir(&scratch.path().join("files"))?;
@@ -59,7 +75,12 @@ impl Http {
         write(&log, "")?;
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).doing("open a log")?;
         let conf = scratch.path().join("apache.conf");
-        write(&conf, configuration(&scratch.path().display().to_string(), port))?;
+        let directory = scratch.path().display().to_string();
+        let (scheme, secured) = match identity {
+            Some(identity) => ("https", secured(identity)),
+            None => ("http", String::new()),
+        };
+        write(&conf, configuration(&directory, port) + &secured)?;
         // One process, so that killing it kills all of the server. It refuses to be root's, and
         // one that changes its own account would not end with this process.
         let mut daemon =
@@ -67,7 +88,7 @@ impl Http {
         if rustix::process::geteuid().is_root() {
             daemon = daemon.unprivileged();
         }
-        let mut server = Self { daemon, port, scratch };
+        let mut server = Self { daemon, port, scheme, scratch };
         server.restart()?;
         Ok(server)
     }
@@ -95,7 +116,7 @@ impl Http {
     /// The URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address())
+        format!("{}://{}{path}", self.scheme, self.address())
     }
 
     /// The directory that is served. The server's account must be able to read what is put here.
@@ -119,6 +140,14 @@ impl Http {
             Ok(())
         }
     }
+}
+
+fn secured(Identity { certificate, key }: &Identity) -> String {
+    let (certificate, key) = (certificate.display(), key.display());
+    format!(
+        "LoadModule ssl_module {MODULES}/mod_ssl.so\nSSLEngine on\nSSLSessionCache none\n\
+         SSLCertificateFile {certificate}\nSSLCertificateKeyFile {key}\n"
+    )
 }
 
 fn configuration(directory: &str, port: u16) -> String {
@@ -161,7 +190,7 @@ DocumentRoot {directory}/files
 </Directory>
 {aliases}
 ScriptAlias /chunked {directory}/chunked
-Redirect 302 /redirect/ http://127.0.0.1:{port}/plain/
+Redirect 302 /redirect/ /plain/
 RewriteEngine on
 RewriteCond {directory}/unavailable -f
 RewriteRule ^ - [R=503,L]

@@ -35,6 +35,7 @@ mod proxy;
 mod s3;
 mod scratch;
 mod spawn;
+mod tls;
 
 pub use daemon::Daemon;
 pub use error::TestbedError;
@@ -44,3 +45,4 @@ pub use kdc::Kdc;
 pub use proxy::{Proxy, Throttle};
 pub use s3::S3;
 pub use scratch::Scratch;
+pub use tls::{Authority, Identity};

@@ -8,12 +8,14 @@ use crate::daemon::Daemon;
 use crate::error::TestbedError;
 use crate::ports;
 use crate::scratch::{Scratch, make_dir};
+use crate::tls::Identity;
 
 /// A server with one bucket.
 #[derive(Debug)]
 pub struct S3 {
     daemon: Daemon,
     port: u16,
+    scheme: &'static str,
     // Dropped after the daemon.
     scratch: Scratch,
 }
@@ -34,21 +36,40 @@ impl S3 {
     ///
     /// [`TestbedError`] when it cannot be built or started.
     pub fn start() -> Result<Self, TestbedError> {
+        Self::start_as(None)
+    }
+
+    /// Starts a server that speaks TLS and nothing else. Its [`S3::endpoint`] has an address, which
+    /// may not be what the certificate is for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`S3::start`].
+    pub fn start_tls(identity: &Identity) -> Result<Self, TestbedError> {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<&Identity>) -> Result<Self, TestbedError> {
         let program = cache::s3_server()?;
         let scratch = Scratch::new("s3")?;
         let port = ports::free_local()?;
         let root = scratch.path().join("buckets");
         make_dir(&root.join(Self::BUCKET))?;
-        let daemon = Daemon::new(
+        let mut daemon = Daemon::new(
             "the S3 server",
             &program.display().to_string(),
             scratch.path().join("s3.log"),
         )
-        .args(["--port", &format!("127.0.0.1:{port}"), "--region", Self::REGION, "posix"])
-        .args([&root])
+        .args(["--port", &format!("127.0.0.1:{port}"), "--region", Self::REGION])
         .env("ROOT_ACCESS_KEY", Self::ACCESS_KEY)
         .env("ROOT_SECRET_KEY", Self::SECRET_KEY);
-        let mut server = Self { daemon, port, scratch };
+        if let Some(Identity { certificate, key }) = identity {
+            daemon = daemon.args(["--cert".as_ref(), certificate.as_os_str()]);
+            daemon = daemon.args(["--key".as_ref(), key.as_os_str()]);
+        }
+        let daemon = daemon.args(["posix".as_ref(), root.as_os_str()]);
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let mut server = Self { daemon, port, scheme, scratch };
         server.restart()?;
         Ok(server)
     }
@@ -76,7 +97,7 @@ impl S3 {
     /// The URL clients are told.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        format!("{}://{}", self.scheme, self.address())
     }
 
     /// The bucket's files.

@@ -4,6 +4,7 @@ mod answers;
 mod connect;
 mod failure;
 mod file;
+mod tls;
 
 use std::fmt;
 use std::ops::Range;

@@ -91,7 +91,8 @@ fn read_objects(reader: &mut Reader<'_>) -> ObjectSettings {
         }
         options.insert(name, value);
     }
-    ObjectSettings { options: StoreOptions(options) }
+    let ca_file = reader.path(keys::CA_FILE).map(|path| PathBuf::from(path.as_str()));
+    ObjectSettings { options: StoreOptions(options), ca_file }
 }
 
 /// A map of names to texts; numbers and booleans are taken for their text.

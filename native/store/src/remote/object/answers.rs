@@ -5,7 +5,6 @@
 //! a body can repeat the request.
 
 use std::error::Error;
-use std::io;
 
 use async_trait::async_trait;
 use object_store::client::{
@@ -14,6 +13,7 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, Result};
 
+use super::tls;
 use crate::error::shown;
 
 /// A server did not do what it was asked, or could not be asked.
@@ -113,23 +113,11 @@ fn checked(response: HttpResponse, host: String, writes: bool) -> Result<HttpRes
 }
 
 fn unreached(error: &HttpError, host: String) -> HttpError {
-    let reason = innermost(error);
-    if is_untrusted(error) {
+    if let Some(reason) = tls::refusal(error) {
         return HttpError::new(HttpErrorKind::Decode, Unanswered::Untrusted { host, reason });
     }
+    let reason = innermost(error);
     HttpError::new(error.kind(), Unanswered::Unreachable { host, reason })
-}
-
-/// Whether the TLS handshake failed: its library reports what the other side sent as bad data.
-fn is_untrusted(error: &HttpError) -> bool {
-    error.kind() == HttpErrorKind::Connect
-        && chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(is_bad_data)
-}
-
-fn is_bad_data(error: &io::Error) -> bool {
-    // An error within is no source of this one; that is what is below it.
-    let within = error.get_ref().and_then(|within| within.downcast_ref());
-    error.kind() == io::ErrorKind::InvalidData || within.is_some_and(is_bad_data)
 }
 
 /// An error and what lies below it.

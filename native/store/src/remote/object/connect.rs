@@ -1,6 +1,8 @@
 //! The library's stores with the settings of this one.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,12 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::{
-    BackoffConfig, ClientConfigKey, ClientOptions, Error, ObjectStore, Result, RetryConfig,
+    BackoffConfig, Certificate, ClientConfigKey, ClientOptions, Error, ObjectStore, Result,
+    RetryConfig,
 };
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::answers::{Connector, innermost};
 use crate::error::StoreError;
@@ -48,11 +54,15 @@ pub(super) fn connect(
     settings: &RemoteSettings,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let options = &settings.objects.options.0;
-    build(location, settings, options).map_err(|error| {
+    let client = client_options(settings).map_err(|problem| {
+        let location = location.clone();
+        StoreError::InvalidOptions { location, problem }
+    })?;
+    build(location, settings, &client, options).map_err(|error| {
         let at_fault = |name: &&String| {
             let mut others = options.clone();
             others.remove(*name);
-            build(location, settings, &others).is_ok()
+            build(location, settings, &client, &others).is_ok()
         };
         // Without an option at fault one is missing: the message repeats no value.
         let problem = match options.keys().find(at_fault) {
@@ -82,10 +92,11 @@ macro_rules! configured {
 fn build(
     location: &Location,
     settings: &RemoteSettings,
+    client: &ClientOptions,
     options: &BTreeMap<String, String>,
 ) -> Result<Arc<dyn ObjectStore>> {
     let (scheme, authority) = (location.scheme(), location.authority());
-    let client = client_options(settings);
+    let client = client.clone();
     Ok(match scheme {
         Scheme::File => Arc::new(LocalFileSystem::new().with_fsync(true)),
         Scheme::Hdfs => {
@@ -123,12 +134,42 @@ fn is_plain_endpoint((name, value): (&String, &String)) -> bool {
         && value.starts_with("http://")
 }
 
-fn client_options(settings: &RemoteSettings) -> ClientOptions {
-    ClientOptions::new()
+/// What every client has.
+///
+/// # Errors
+///
+/// What is wrong with the file of authorities.
+fn client_options(settings: &RemoteSettings) -> std::result::Result<ClientOptions, String> {
+    let client = ClientOptions::new()
         // Large layers take longer than any limit for a whole answer; a stall is what ends one.
         .with_timeout_disabled()
         .with_read_timeout(settings.request_timeout)
-        .with_connect_timeout(settings.request_timeout.min(CONNECT))
+        .with_connect_timeout(settings.request_timeout.min(CONNECT));
+    let authorities = match &settings.objects.ca_file {
+        Some(path) => authorities(path).map_err(|why| {
+            format!("the file of `storm.oci.store.ca.file`, {}: {why}", path.display())
+        })?,
+        None => Vec::new(),
+    };
+    Ok(authorities.into_iter().fold(client, ClientOptions::with_root_certificate))
+}
+
+/// The certificates in a file.
+fn authorities(path: &Path) -> std::result::Result<Vec<Certificate>, String> {
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let mut known = RootCertStore::empty();
+    let mut found = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| innermost(&error))?;
+        // The client would refuse it when it connects, and not say where it is from.
+        let added = known.add(certificate.clone());
+        added.map_err(|_| "it has a certificate that cannot be read")?;
+        found.push(Certificate::from_der(&certificate).map_err(|error| innermost(&error))?);
+    }
+    if found.is_empty() {
+        return Err("it has no certificate in PEM form".to_owned());
+    }
+    Ok(found)
 }
 
 fn retries(settings: &RemoteSettings) -> RetryConfig {

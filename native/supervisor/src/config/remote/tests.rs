@@ -40,6 +40,17 @@ fn options_are_texts_by_name() {
 }
 
 #[test]
+fn authorities_come_from_an_absolute_path() {
+    let (objects, problems) = read(json!({keys::CA_FILE: "/etc/ssl/own.pem"}), read_objects);
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(objects.ca_file.as_deref(), Some(Path::new("/etc/ssl/own.pem")));
+    let (objects, problems) = read(json!({keys::CA_FILE: "own.pem"}), read_objects);
+    assert!(objects.ca_file.is_none());
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.contains("`storm.oci.store.ca.file`"), "{problem}");
+}
+
+#[test]
 fn a_wrong_option_is_named_without_its_value() {
     let (_, problems) = read(
         json!({keys::STORE_OPTIONS: {"aws_secret_key": "geheim", "aws_region": ["geheim"]}}),
