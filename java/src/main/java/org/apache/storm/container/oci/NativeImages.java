@@ -18,9 +18,10 @@ import org.apache.storm.utils.ConfigUtils;
 
 /** The native image store in the words of Storm's image plugins. */
 final class NativeImages {
-    // Storm makes three plugins from one configuration. They share one store, with its caches, for as long as the
-    // JVM lives: Storm never tells a plugin that it is done with it.
-    private static final Map<String, NativeImages> OPEN = new HashMap<>();
+    // Storm makes three plugins from one configuration. They share one store, with its bound on transfers, its fetches
+    // under way and its caches, for as long as the JVM lives: Storm never tells a plugin that it is done with it.
+    // By document, since two maps of the same settings need not have the same order.
+    private static final Map<ObjectNode, NativeImages> OPEN = new HashMap<>();
 
     private final long handle;
 
@@ -42,13 +43,12 @@ final class NativeImages {
         if (!document.hasNonNull(localDir)) {
             document.put(localDir, ConfigUtils.supervisorLocalDir(conf) + File.separator + "oci-resources");
         }
-        String text = Json.text(document);
         synchronized (OPEN) {
-            NativeImages images = OPEN.get(text);
+            NativeImages images = OPEN.get(document);
             if (images == null) {
-                images = new NativeImages(NativeContainers.openImages(text));
+                images = new NativeImages(NativeContainers.openImages(Json.text(document)));
                 NativeEvents.start("oci-image-events", images.handle, new ExitCallbacks());
-                OPEN.put(text, images);
+                OPEN.put(document, images);
             }
             return images;
         }

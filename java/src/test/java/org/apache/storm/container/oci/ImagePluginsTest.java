@@ -2,12 +2,15 @@ package org.apache.storm.container.oci;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.storm.container.oci.OciResource.OciResourceType;
@@ -28,7 +31,11 @@ class ImagePluginsTest {
 
     @BeforeEach
     void makePlugins() throws Exception {
-        store = ImageStore.create(directory);
+        makePluginsOf(ImageStore.create(directory));
+    }
+
+    private void makePluginsOf(ImageStore made) throws Exception {
+        store = made;
         Map<String, Object> conf = store.conf();
         tagToManifest =
             ReflectionUtils.newInstance("org.apache.storm.container.oci.LocalOrHdfsImageTagToManifestPlugin");
@@ -82,6 +89,28 @@ class ImagePluginsTest {
             assertArrayEquals(Files.readAllBytes(store.layer(i)), Files.readAllBytes(local));
         }
         assertNull(localizer.localize((OciResource) null));
+    }
+
+    /** A store has its own bound on transfers and its own fetches under way: a JVM has one for the same settings. */
+    @Test
+    void theThreePluginsShareOneStore() throws Exception {
+        // Each store has a thread that brings its events.
+        long threads = eventThreads();
+        makePluginsOf(ImageStore.create(Files.createDirectory(directory.resolve("other"))));
+        assertEquals(threads + 1, eventThreads());
+        Map<String, Object> conf = store.conf();
+        Map<String, Object> otherOrder = new LinkedHashMap<>();
+        conf.entrySet().stream()
+            .sorted(Map.Entry.<String, Object>comparingByKey().reversed())
+            .forEach(entry -> otherOrder.put(entry.getKey(), entry.getValue()));
+        assertSame(NativeImages.open(conf), NativeImages.open(otherOrder));
+        otherOrder.put("storm.oci.store.connections", 3);
+        assertNotSame(NativeImages.open(conf), NativeImages.open(otherOrder));
+    }
+
+    private static long eventThreads() {
+        return Thread.getAllStackTraces().keySet().stream()
+            .filter(thread -> thread.getName().equals("oci-image-events")).count();
     }
 
     @Test
