@@ -7,13 +7,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use bytes::Bytes;
 
 use crate::cache::{
-    Collected, Collector, Content, Directories, Documents, InUse, LayerCache, LayerSource,
-    LocalLayer, Localization,
+    Collected, Collector, Content, Directories, Documents, InUse, LayerCache, LayerFetches,
+    LayerSource, LocalLayer, Localization, Lookup, Transfers,
 };
 use crate::config::ImageConfig;
 use crate::digest::Digest;
@@ -25,7 +25,7 @@ use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
 use crate::media_type::LayerMediaType;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::remote::{self, Remotes};
+use crate::remote::Remotes;
 use crate::resource::{Resource, ResourceKind, ResourceName};
 use crate::settings::StoreSettings;
 use crate::tags::Tags;
@@ -51,10 +51,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub struct ImageStore {
     top_level: Location,
     platform: Platform,
-    remotes: Arc<Remotes>,
     tags: Tags,
     documents: Documents,
     layers: LayerCache,
+    lookup: Arc<Lookup>,
     collector: Arc<Collector>,
     fetch_timeout: Duration,
     manifests: Mutex<RecentManifests>,
@@ -98,25 +98,31 @@ impl ImageStore {
         let directories = Directories::open(&settings.local_dir)?;
         let collector = Collector::new(directories.clone(), settings.budget, in_use);
         let collector = Arc::new(collector);
-        let layers = LayerCache::new(
-            directories.clone(),
+        let transfers = Transfers::new(settings.connections);
+        let request_timeout = settings.remote.request_timeout;
+        let lookup = Arc::new(Lookup::new(
             Arc::clone(&remotes),
-            Arc::clone(&collector),
-            &settings,
-        );
+            transfers.clone(),
+            settings.verification,
+            request_timeout,
+        ));
+        let fetches = LayerFetches {
+            directories: directories.clone(),
+            collector: Arc::clone(&collector),
+            lookup: Arc::clone(&lookup),
+            transfers,
+            verification: settings.verification,
+            request_timeout,
+        };
         Ok(Self {
             top_level: settings.top_level,
             platform: settings.platform,
             tags,
-            documents: Documents::new(
-                directories,
-                Arc::clone(&remotes),
-                settings.remote.request_timeout,
-            ),
-            layers,
+            documents: Documents::new(directories.clone(), remotes, request_timeout),
+            layers: LayerCache::new(directories, fetches),
+            lookup,
             collector,
             fetch_timeout: settings.fetch_timeout,
-            remotes,
             manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
         })
     }
@@ -245,13 +251,12 @@ impl ImageStore {
     ///
     /// [`StoreError::Missing`] if the store lacks one.
     pub async fn layer_resources(&self, manifest: &Manifest) -> Result<Vec<Resource>, StoreError> {
-        let mut resources = Vec::with_capacity(manifest.layers.len());
-        for layer in &manifest.layers {
+        let resource = async |layer: &LayerDescriptor| {
             let file = layer.file();
             let (uri, name) = (self.layer_location(&file), file.to_string());
-            resources.push(self.resource(uri, name, layer.size, ResourceKind::Layer).await?);
-        }
-        Ok(resources)
+            self.resource(uri, name, layer.size, ResourceKind::Layer).await
+        };
+        stream::iter(&manifest.layers).map(resource).buffered(LAYERS_AT_ONCE).try_collect().await
     }
 
     /// A manifest's image config as Storm's plugin interface wants it.
@@ -319,12 +324,7 @@ impl ImageStore {
             ResourceKind::Config => Object::Config,
             ResourceKind::Layer => Object::Layer,
         };
-        let stat = self
-            .remotes
-            .open(&uri)?
-            .stat(&uri)
-            .await
-            .map_err(|error| remote::missing(error, object, &uri))?;
+        let stat = self.lookup.stat(object, &uri).await?;
         let modified_millis = stat.modified_millis;
         Ok(Resource { uri, file_name, size, modified_millis, kind })
     }

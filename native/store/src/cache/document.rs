@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::cache::blocking;
 use crate::cache::directories::Directories;
 use crate::cache::partial::Partial;
-use crate::cache::retry::retry;
+use crate::cache::retry::{retry, within};
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
 use crate::location::Location;
@@ -90,10 +90,11 @@ impl Documents {
         location: &Location,
     ) -> Result<Bytes, StoreError> {
         let store = self.remotes.open(location)?;
-        let (_, bytes) = retry(self.request_timeout, "read", location, || {
-            remote::read_document(store.as_ref(), object, location, LIMIT)
-        })
-        .await?;
+        let read = || {
+            let document = remote::read_document(store.as_ref(), object, location, LIMIT);
+            within(self.request_timeout, "read", location, document)
+        };
+        let (_, bytes) = retry(read).await?;
         let found = Digest::of(&bytes);
         if found == *digest {
             return Ok(bytes);

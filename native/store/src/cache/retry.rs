@@ -43,19 +43,15 @@ fn pause_after(failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
 }
 
-/// Does the work again as long as it fails in a way that may pass. Each try has `limit` for itself.
-pub(crate) async fn retry<T, W>(
-    limit: Duration,
-    operation: &'static str,
-    location: &Location,
-    mut work: impl FnMut() -> W,
-) -> Result<T, StoreError>
+/// Does the work again as long as it fails in a way that may pass. What one try holds is free
+/// during the pause after it.
+pub(crate) async fn retry<T, W>(mut work: impl FnMut() -> W) -> Result<T, StoreError>
 where
     W: Future<Output = Result<T, StoreError>>,
 {
     let mut retries = Retries::default();
     loop {
-        match within(limit, operation, location, work()).await {
+        match work().await {
             Err(error) => retries.pause(error).await?,
             done => return done,
         }
@@ -86,7 +82,7 @@ mod tests {
         outcomes: impl Fn(u32) -> Result<(), StoreError>,
     ) -> (u32, Result<(), StoreError>) {
         let mut tries = 0;
-        let outcome = retry(Duration::from_secs(1), "read", &location(), || {
+        let outcome = retry(|| {
             tries += 1;
             std::future::ready(outcomes(tries))
         })
@@ -116,7 +112,9 @@ mod tests {
     async fn a_store_that_never_answers_fails_in_bounded_time() {
         let begin = tokio::time::Instant::now();
         let limit = Duration::from_secs(3);
-        let outcome: Result<(), _> = retry(limit, "stat", &location(), std::future::pending).await;
+        let location = location();
+        let outcome: Result<(), _> =
+            retry(|| within(limit, "stat", &location, std::future::pending())).await;
         let message = outcome.unwrap_err().to_string();
         assert_eq!(message, "cannot stat file:///srv/x: no answer for 3 seconds");
         let pauses: Duration = (1..TRIES).map(pause_after).sum();
