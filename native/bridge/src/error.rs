@@ -46,6 +46,12 @@ pub enum BridgeError {
         /// Why.
         source: tracing::subscriber::SetGlobalDefaultError,
     },
+    /// The libraries below could not be listened to in this JVM.
+    #[error("cannot collect the log of other libraries: {source}")]
+    LibraryLogs {
+        /// Why.
+        source: log::SetLoggerError,
+    },
     /// What the method is for failed.
     #[error("{}", source.report())]
     Supervisor {
@@ -75,7 +81,7 @@ impl BridgeError {
             | Self::NoHandle { .. }
             | Self::WrongHandle { .. } => "ARGUMENT",
             Self::Closed { .. } => "CLOSED",
-            Self::Logs { .. } | Self::Jvm { .. } => Self::INTERNAL,
+            Self::Logs { .. } | Self::LibraryLogs { .. } | Self::Jvm { .. } => Self::INTERNAL,
             Self::Supervisor { source } => source.code().as_str(),
         }
     }

@@ -11,6 +11,7 @@ pub mod entry;
 mod error;
 mod exports;
 mod handles;
+mod libraries;
 mod library;
 mod logs;
 mod text;

@@ -14,6 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
 use crate::error::BridgeError;
+use crate::libraries;
 
 /// Targets of our own crates start with this; of other crates only warnings and errors matter.
 const OWN_TARGETS: &str = "storm_oci";
@@ -31,11 +32,12 @@ struct State {
 }
 
 impl LogSinks {
-    /// Makes this the place where all log lines of the library go.
+    /// Makes this the place where all log lines of the library go, and of those below it.
     pub(crate) fn install(&self) -> Result<(), BridgeError> {
         let subscriber = Registry::default().with(LogLayer { sinks: self.clone() });
         tracing::subscriber::set_global_default(subscriber)
-            .map_err(|source| BridgeError::Logs { source })
+            .map_err(|source| BridgeError::Logs { source })?;
+        libraries::listen().map_err(|source| BridgeError::LibraryLogs { source })
     }
 
     /// Adds a queue, which must get a reader soon.
@@ -184,6 +186,21 @@ mod tests {
             warn!(target: "object_store", "slow");
         });
         assert_eq!(next(&sink)["message"], "slow");
+    }
+
+    #[test]
+    fn libraries_are_heard_when_something_is_wrong() {
+        let sinks = LogSinks::default();
+        sinks.install().unwrap();
+        let sink = sinks.add(EventQueue::new());
+        log::debug!(target: "hdfs_native::security::sasl", "a token");
+        log::warn!(target: "hdfs_native::hdfs", "datanode 1 refused\n\tat java.X(X.java:1)");
+        let line = next(&sink);
+        assert_eq!(
+            (&line["level"], &line["target"]),
+            (&"WARN".into(), &"storm_oci.library".into())
+        );
+        assert_eq!(line["message"], "datanode 1 refused library=hdfs_native::hdfs");
     }
 
     #[test]
