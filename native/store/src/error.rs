@@ -90,6 +90,26 @@ pub enum Object {
     SideFile,
 }
 
+impl Object {
+    /// The next step of one who published an image.
+    fn when_missing(self) -> &'static str {
+        match self {
+            Self::TagMap => "publish it, or correct the key that names it",
+            Self::Manifest => "publish manifests before the tag map that names them",
+            Self::Config | Self::Layer | Self::SideFile => {
+                "publish it before the manifest that needs it"
+            }
+        }
+    }
+
+    fn when_wrong(self) -> &'static str {
+        match self {
+            Self::Layer => "publish the layer again, or its side file",
+            Self::TagMap | Self::Manifest | Self::Config | Self::SideFile => "publish it again",
+        }
+    }
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -184,7 +204,10 @@ pub enum StoreError {
         problem: String,
     },
     /// Neither a local nor a remote tag map is set.
-    #[error("cannot resolve image tags: neither a local nor a remote tag map file is set")]
+    #[error(
+        "cannot resolve image tags: neither a local nor a remote tag map file is set; \
+         hint: set storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file"
+    )]
     NoTagMap,
     /// No tag map has the tag.
     #[error(
@@ -232,7 +255,10 @@ pub enum StoreError {
         found: u32,
     },
     /// An index that has nothing for the platform.
-    #[error("cannot use image index {digest}: no manifest is for {platform}; it has {found}")]
+    #[error(
+        "cannot use image index {digest}: no manifest is for {platform}; it has {found}; \
+         hint: publish one, or set storm.oci.image.platform"
+    )]
     NoManifestForPlatform {
         /// The index.
         digest: Digest,
@@ -268,7 +294,7 @@ pub enum StoreError {
         expected: &'static str,
     },
     /// The file is not in the store.
-    #[error("cannot read {object} {location}: not found in the store")]
+    #[error("cannot read {object} {location}: not found in the store; hint: {}", object.when_missing())]
     Missing {
         /// What it should be.
         object: Object,
@@ -276,7 +302,10 @@ pub enum StoreError {
         location: Location,
     },
     /// The bytes are not those the digest names.
-    #[error("cannot accept {object} {location}: digest is {found}, expected {expected}")]
+    #[error(
+        "cannot accept {object} {location}: digest is {found}, expected {expected}; hint: {}",
+        object.when_wrong()
+    )]
     DigestMismatch {
         /// What was read.
         object: Object,
@@ -288,7 +317,10 @@ pub enum StoreError {
         found: Digest,
     },
     /// The file is longer or shorter than promised.
-    #[error("cannot accept {object} {location}: size is {found} bytes, expected {expected}")]
+    #[error(
+        "cannot accept {object} {location}: size is {found} bytes, expected {expected}; hint: {}",
+        object.when_wrong()
+    )]
     SizeMismatch {
         /// What was read.
         object: Object,
@@ -341,7 +373,8 @@ pub enum StoreError {
     },
     /// The layers of an image were not all here in time.
     #[error(
-        "cannot fetch layer {location}: not complete after {} seconds; the next fetch goes on from there",
+        "cannot fetch layer {location}: not complete after {} seconds; the next fetch goes on from there; \
+         hint: storm.oci.store.fetch.timeout.secs is the limit",
         limit.as_secs_f32()
     )]
     TooSlow {
@@ -359,7 +392,7 @@ pub enum StoreError {
         location: Location,
     },
     /// A local file or directory could not be used.
-    #[error("cannot {operation} {}: {cause}", path.display())]
+    #[error("cannot {operation} {}: {cause}{}", path.display(), when_full(cause))]
     Local {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -433,6 +466,15 @@ impl StoreError {
 
     pub(crate) fn local(operation: &'static str, path: &Path, cause: impl Into<io::Error>) -> Self {
         Self::Local { operation, path: path.to_owned(), cause: Arc::new(cause.into()) }
+    }
+}
+
+/// The next step for a disk on which nothing more could be removed.
+fn when_full(cause: &io::Error) -> &'static str {
+    if ErrorKind::of_io(cause) == ErrorKind::Full {
+        "; hint: make room, or lower storm.oci.resources.cache.max.bytes"
+    } else {
+        ""
     }
 }
 

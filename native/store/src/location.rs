@@ -193,8 +193,11 @@ fn check_authority(scheme: Scheme, authority: &str, written: bool) -> Result<(),
 
 fn normal_path(scheme: Scheme, path: &str) -> Result<String, &'static str> {
     let local = scheme == Scheme::File;
+    if path.is_empty() && scheme == Scheme::Hdfs {
+        return Err("it has no path");
+    }
     // `https://host` is the host's root.
-    if !path.starts_with('/') && (local || !path.is_empty() || scheme == Scheme::Hdfs) {
+    if !path.starts_with('/') && (local || !path.is_empty()) {
         return Err("the path is not absolute");
     }
     if path.chars().any(char::is_control) {

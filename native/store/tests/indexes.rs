@@ -76,8 +76,8 @@ async fn a_platform_that_is_not_there_is_named() {
     let images = Images::new();
     let error = images.store("linux/s390x").manifest(&images.index).await.unwrap_err();
     assert!(matches!(error, StoreError::NoManifestForPlatform { .. }), "{error}");
-    let end = "no manifest is for linux/s390x; it has linux/amd64, linux/arm64";
-    assert!(error.to_string().ends_with(end), "{error}");
+    let part = "no manifest is for linux/s390x; it has linux/amd64, linux/arm64; hint: ";
+    assert!(error.to_string().contains(part), "{error}");
 }
 
 #[tokio::test]

@@ -240,7 +240,11 @@ async fn a_missing_layer_is_named() {
     let store = fixture.store();
     let error = store.localize_layer(&layer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    let wanted = format!("cannot read layer file://{}: not found in the store", remote.display());
+    let wanted = format!(
+        "cannot read layer file://{}: not found in the store; \
+         hint: publish it before the manifest that needs it",
+        remote.display()
+    );
     assert_eq!(error.to_string(), wanted);
     fs::create_dir(&remote).unwrap();
     let error = store.localize_layer(&layer).await.unwrap_err();

@@ -134,7 +134,7 @@ fn default_authority(configuration: &Configuration) -> Result<String, Problem> {
     };
     let Some(value) = value else {
         return Err(Problem::misconfigured(
-            "the location names no host, and Hadoop's `fs.defaultFS` is not set",
+            "the location names no host, and Hadoop's `fs.defaultFS` is not set; hint: name one, or set storm.oci.hadoop.conf.dir",
         ));
     };
     // Hadoop writes it without a path.
@@ -290,7 +290,10 @@ mod tests {
     #[test]
     fn what_cannot_work_is_said_before_anything_is_asked() {
         for (options, problem) in [
-            (&[][..], "the location names no host, and Hadoop's `fs.defaultFS` is not set"),
+            (
+                &[][..],
+                "the location names no host, and Hadoop's `fs.defaultFS` is not set; hint: name one, or set storm.oci.hadoop.conf.dir",
+            ),
             (
                 &[("fs.defaultFS", "file:///")],
                 "the location names no host, and Hadoop's `fs.defaultFS` is not hdfs://<host or name service>",
