@@ -23,10 +23,7 @@ impl Hdfs {
     /// [`TestbedError`] when there is no such file, or the datanode has no replica of it. A cluster
     /// with Kerberos does not say which blocks a file has.
     pub fn corrupt(&self, path: &str, datanode: usize) -> Result<usize, TestbedError> {
-        // The other replicas are what a reader then needs.
-        for other in 0..self.datanodes.len() {
-            self.replicas(path, other)?;
-        }
+        self.wait_until_replicated(path)?;
         let replicas = self.replicas(path, datanode)?;
         for replica in &replicas {
             flip(replica).doing(format_args!("corrupt {}", replica.display()))?;
@@ -34,37 +31,53 @@ impl Hdfs {
         Ok(replicas.len())
     }
 
-    /// One file of the datanode for each block. A datanode that was slow when the file was written
-    /// gets its replica later.
-    fn replicas(&self, path: &str, datanode: usize) -> Result<Vec<PathBuf>, TestbedError> {
-        let doing = format!("find the blocks of {path}");
-        let data = self.datanodes.get(datanode).map(|node| node.data.clone());
-        let data = data.ok_or("there is no such datanode").doing(&doing)?;
-        let names = self.blocks(path).ok_or("no namenode answers").doing(&doing)?;
+    /// Waits until the namenode knows of a replica of each block on every datanode: a datanode that
+    /// was slow when the file was written gets its replica later, as a copy of any other.
+    fn wait_until_replicated(&self, path: &str) -> Result<(), TestbedError> {
+        let whole = format!("Live_repl={}", self.datanodes.len());
         let begin = Instant::now();
         loop {
-            let mut found = Vec::new();
-            search(&data, &names, &mut found).doing(&doing)?;
-            if !found.is_empty() && found.len() == names.len() {
-                return Ok(found);
+            let page = self.fsck(path).unwrap_or_default();
+            let blocks = page.matches("Live_repl=").count();
+            if blocks > 0 && page.split_whitespace().filter(|word| *word == whole).count() == blocks
+            {
+                return Ok(());
             }
             if begin.elapsed() > REPLICATION_LIMIT {
-                let cause = format!("{} replicas of {} blocks", found.len(), names.len());
-                return Err(TestbedError::new(doing, cause));
+                return Err(TestbedError::new(format_args!("have {path} on every datanode"), page));
             }
             thread::sleep(Duration::from_millis(200));
         }
     }
 
+    /// One file of the datanode for each block.
+    fn replicas(&self, path: &str, datanode: usize) -> Result<Vec<PathBuf>, TestbedError> {
+        let doing = format!("find the blocks of {path}");
+        let data = self.datanodes.get(datanode).map(|node| node.data.clone());
+        let data = data.ok_or("there is no such datanode").doing(&doing)?;
+        let names = self.blocks(path).ok_or("no namenode answers").doing(&doing)?;
+        let mut found = Vec::new();
+        search(&data, &names, &mut found).doing(&doing)?;
+        if found.is_empty() || found.len() != names.len() {
+            let cause = format!("{} replicas of {} blocks", found.len(), names.len());
+            return Err(TestbedError::new(doing, cause));
+        }
+        Ok(found)
+    }
+
     /// The names of the files of a file's blocks.
     fn blocks(&self, path: &str) -> Option<BTreeSet<String>> {
-        let active = self.namenodes.iter().find(|node| node.is_active())?;
-        let query = format!("/fsck?ugi={}&path={path}&files=1&blocks=1", superuser());
-        let page = local_http::get(active.web, &query)?;
+        let page = self.fsck(path)?;
         // A line of the report: `0. BP-…:blk_1073741825_1001 len=16777216 Live_repl=3`
         let words = page.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric());
         let blocks = words.filter(|word| word.starts_with("blk_"));
         Some(blocks.filter_map(|word| Some(word.rsplit_once('_')?.0.to_owned())).collect())
+    }
+
+    fn fsck(&self, path: &str) -> Option<String> {
+        let active = self.namenodes.iter().find(|node| node.is_active())?;
+        let query = format!("/fsck?ugi={}&path={path}&files=1&blocks=1", superuser());
+        local_http::get(active.web, &query)
     }
 }
 

@@ -180,7 +180,10 @@ impl Plan {
             .set("dfs.datanode.address", format!("{BARE}:{port}"))
             .set("dfs.datanode.ipc.address", format!("{BARE}:{ipc}"))
             .set("dfs.datanode.http.address", format!("{BARE}:0"))
-            .set("dfs.heartbeat.interval", 1);
+            .set("dfs.heartbeat.interval", 1)
+            // A datanode reads its new blocks at once. Whether it finds a spoilt one, and has it
+            // replaced, before a reader does would be chance.
+            .set("dfs.block.scanner.volume.bytes.per.second", 0);
         conf.write_for_daemon(&self.directory.join(&id).join("conf"))?;
         let daemon = self.daemon(&id, DATANODE, format!("datanode {index}"));
         Ok(DataNode { daemon, data, address: (BARE, port).into(), proxy: proxied.transpose()? })
@@ -273,12 +276,18 @@ impl NameNode {
     ) -> Result<(), TestbedError> {
         let web = self.web;
         let count = u64::try_from(count).doing("count datanodes")?;
-        self.daemon.wait(|| {
-            bean(web, "FSNamesystemState").is_some_and(|bean| {
-                says(&bean, "FSState", "Operational")
-                    && says(&bean, "NumLiveDataNodes", count)
-                    && (!is_alone || says(&bean, "NumStaleStorages", 0))
-            })
+        let mut found = String::new();
+        let ready = self.daemon.wait(|| {
+            let Some(bean) = bean(web, "FSNamesystemState") else { return false };
+            found = ["FSState", "NumLiveDataNodes", "NumStaleStorages"]
+                .map(|key| format!("{key} {}", bean.get(key).unwrap_or(&Value::Null)))
+                .join(", ");
+            says(&bean, "FSState", "Operational")
+                && says(&bean, "NumLiveDataNodes", count)
+                && (!is_alone || says(&bean, "NumStaleStorages", 0))
+        });
+        ready.map_err(|error| {
+            TestbedError::new(format_args!("see {count} datanodes ({found})"), error)
         })
     }
 }
