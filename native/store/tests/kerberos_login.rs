@@ -6,6 +6,7 @@ mod asker;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -172,6 +173,31 @@ fn what_is_wrong_with_the_keytab_is_said_and_can_be_repaired() {
         "keytab {file} has no key for it; hint: `klist -k {file}` shows for whom it has keys"
     ));
     fs::copy(cluster.kdc.keytab("own", "own").unwrap(), &path).unwrap();
+    assert_eq!(asker.ask(&cluster.stat()), FOUND);
+}
+
+#[test]
+fn a_keytab_that_the_account_may_not_read_is_said_and_can_be_repaired() {
+    // Starts a copy of the program, which lies where every account may read, as `nobody`.
+    const AS_NOBODY: &str = "cp \"$1\" \"$0\" && shift && exec \
+        setpriv --reuid=nobody --regid=nogroup --clear-groups \"$0\" \"$@\"";
+    let cluster = cluster();
+    let copy = cluster.scratch.path().join("ask_hdfs").display().to_string();
+    let keytab = cluster.kdc.keytab("closed", "closed").unwrap();
+    let allow = |mode| fs::set_permissions(&keytab, fs::Permissions::from_mode(mode)).unwrap();
+    let (wrapper, closed, open) = if rustix::process::geteuid().is_root() {
+        (vec!["sh", "-c", AS_NOBODY, &copy], 0o600, 0o644)
+    } else {
+        (Vec::new(), 0o000, 0o600)
+    };
+    allow(closed);
+    let mut asker = cluster.asker_with(&wrapper, &keytab, "closed");
+    let why = format!(
+        "login as `closed` failed: cannot read keytab {}: Permission denied (os error 13)",
+        keytab.display()
+    );
+    assert_eq!(asker.ask(&cluster.stat()), cluster.failure("DENIED", &why));
+    allow(open);
     assert_eq!(asker.ask(&cluster.stat()), FOUND);
 }
 
