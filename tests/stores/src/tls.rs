@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cache::run;
 use crate::error::{Doing, TestbedError};
@@ -13,6 +14,7 @@ use crate::scratch::Scratch;
 #[derive(Debug)]
 pub struct Authority {
     scratch: Scratch,
+    issued: AtomicUsize,
 }
 
 /// What a server shows its clients, and the key for it.
@@ -29,7 +31,7 @@ impl Authority {
     ///
     /// [`TestbedError`], most likely because the package `openssl` is missing.
     pub fn new() -> Result<Self, TestbedError> {
-        let authority = Self { scratch: Scratch::new("authority")? };
+        let authority = Self { scratch: Scratch::new("authority")?, issued: AtomicUsize::new(0) };
         let mut openssl = request("an authority for tests", &authority.files("authority"));
         openssl
             .args(["-addext", "basicConstraints=critical,CA:TRUE"])
@@ -50,7 +52,9 @@ impl Authority {
     ///
     /// [`TestbedError`] when `openssl` refuses.
     pub fn issue(&self, host: &str) -> Result<Identity, TestbedError> {
-        let (own, issued) = (self.files("authority"), self.files(host));
+        // Two for one host may be made at once.
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+        let (own, issued) = (self.files("authority"), self.files(&format!("{host}-{number}")));
         let mut openssl = request(host, &issued);
         openssl
             .arg("-CA")
