@@ -112,7 +112,7 @@ test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full di
 	cargo build --workspace --examples
 	cargo test --no-fail-fast --workspace $(PRIVILEGED_TESTS:%=--test %)
 	cargo build --profile launcher -p storm-oci-launcher
-	env LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' cargo test -p storm-oci-launcher --test privileged_monitor -- --nocapture
+	env LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' cargo test -p storm-oci-launcher --test privileged_monitor -- --include-ignored --nocapture
 	tests/compliance/check-runc
 
 test-guards: ## root: each guard of the launcher is taken out, and a test must miss it
