@@ -5,6 +5,7 @@
     reason = "a scene that cannot be set is a failed test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,15 @@ const CGROUP_MOUNTS: &str = "/sys/fs/cgroup";
 /// How long anything that should happen soon may take, on an emulated processor too.
 const SOON: Duration = Duration::from_secs(60);
 
-/// How many workers this program has. The last one that goes takes the parent of their cgroups with
-/// it: runc fails when the parent goes between two of its steps.
-static WORKERS: Mutex<usize> = Mutex::new(0);
+/// Where runc keeps what it knows of containers.
+pub(crate) const RUNC_STATE: &str = "/run/runc";
 
-fn workers() -> MutexGuard<'static, usize> {
+/// The containers of this program's workers. The last worker that goes takes the parent of their
+/// cgroups with it: runc fails when the parent goes between two of its steps.
+static WORKERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// While it is held no worker comes or goes.
+pub(crate) fn workers() -> MutexGuard<'static, BTreeSet<String>> {
     WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -99,7 +104,7 @@ impl Worker {
                 "linux": { "cgroupsPath": format!("/{CGROUP_PARENT}/{container}") },
             },
         });
-        *workers() += 1;
+        workers().insert(container.clone());
         let worker = Self { id, container, directory, artifacts, request };
         worker.write_request();
         worker
@@ -211,11 +216,7 @@ impl Worker {
 
     /// The container's cgroup directories that exist.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
-        hierarchies()
-            .into_iter()
-            .map(|hierarchy| hierarchy.join(CGROUP_PARENT).join(&self.container))
-            .filter(|path| path.exists())
-            .collect()
+        cgroups_of(&self.container)
     }
 
     /// Everything of the container that is left: directories, records, cgroups, runc's state.
@@ -227,7 +228,7 @@ impl Worker {
                 self.record_path(host, "json"),
                 self.record_path(host, "json.new"),
                 self.record_path(host, "exit.json"),
-                Path::new("/run/runc").join(&self.container),
+                Path::new(RUNC_STATE).join(&self.container),
             ]
             .into_iter()
             .filter(|path| path.exists()),
@@ -241,29 +242,64 @@ impl Drop for Worker {
         let start = Instant::now();
         while start.elapsed() < SOON && !self.cgroups().is_empty() {
             for cgroup in self.cgroups() {
-                for pid in processes(&cgroup) {
-                    let _gone = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid),
-                        nix::sys::signal::Signal::SIGKILL,
-                    );
-                }
+                processes(&cgroup).into_iter().for_each(kill);
                 // A killed process leaves its cgroups one by one: what is busy is tried again.
                 let _busy = fs::remove_dir(cgroup);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let _gone = fs::remove_dir_all(Path::new("/run/runc").join(&self.container));
+        // Monitors end with their containers, unless the test has stopped one.
+        if std::thread::panicking() {
+            named(&self.container).into_iter().for_each(kill);
+        }
+        let _gone = fs::remove_dir_all(Path::new(RUNC_STATE).join(&self.container));
         let mut workers = workers();
-        *workers -= 1;
-        for hierarchy in hierarchies().into_iter().filter(|_| *workers == 0) {
-            let parent = hierarchy.join(CGROUP_PARENT);
-            let _busy = fs::remove_dir(parent.join("monitors"));
-            let _busy = fs::remove_dir(parent);
+        workers.remove(&self.container);
+        if workers.is_empty() {
+            remove_parents();
         }
     }
 }
 
-fn processes(cgroup: &Path) -> Vec<i32> {
+/// Removes the parent of the containers' cgroups, unless another program's tests use it.
+pub(crate) fn remove_parents() {
+    for hierarchy in hierarchies() {
+        let parent = hierarchy.join(CGROUP_PARENT);
+        let _busy = fs::remove_dir(parent.join("monitors"));
+        let _busy = fs::remove_dir(parent);
+    }
+}
+
+/// The cgroup directories of a container that exist.
+pub(crate) fn cgroups_of(container: &str) -> Vec<PathBuf> {
+    hierarchies()
+        .into_iter()
+        .map(|hierarchy| hierarchy.join(CGROUP_PARENT).join(container))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+/// Launchers and monitors whose command line has a container's worker; zombies have none.
+pub(crate) fn named(container: &str) -> Vec<i32> {
+    let worker = container.split_once('-').map_or(container, |(_, worker)| worker);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(worker)
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Kills a process that may be gone.
+pub(crate) fn kill(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+}
+
+/// The processes in a cgroup.
+pub(crate) fn processes(cgroup: &Path) -> Vec<i32> {
     let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }

@@ -16,6 +16,7 @@
 pub(crate) mod before_exec;
 pub(crate) mod container;
 pub(crate) mod image;
+pub(crate) mod interrupt;
 pub(crate) mod kill_points;
 pub(crate) mod mapping;
 pub(crate) mod outcome;
@@ -94,6 +95,8 @@ impl Host {
             geteuid().is_root(),
             "privileged tests need root: run them through `make test` as root"
         );
+        // Its thread stays in the host's namespace.
+        interrupt::listen();
         unshare(CloneFlags::CLONE_NEWNS).expect("unshare the mount namespace");
         let none: Option<&str> = None;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
