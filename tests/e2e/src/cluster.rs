@@ -12,6 +12,9 @@ use crate::{E2eError, Layout, files};
 /// How many workers the supervisor has room for.
 const SLOTS: u16 = 10;
 
+/// Keeps a JVM from leaving a directory with its account's name in `/tmp`.
+pub const NO_COUNTERS: &str = "-XX:-UsePerfData";
+
 const ZOOKEEPER: &str = "org.apache.storm.command.DevZookeeper";
 const NIMBUS: &str = "org.apache.storm.daemon.nimbus.Nimbus";
 const SUPERVISOR: &str = "org.apache.storm.daemon.supervisor.Supervisor";
@@ -174,6 +177,7 @@ fn daemon(
     let mut command = as_account(account);
     command
         .args(["java", "-server", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .arg(NO_COUNTERS)
         .args(storm_properties(layout))
         .arg(format!(
             "-Dlog4j.configurationFile={}",
