@@ -33,9 +33,7 @@ fn publish(server: &Http, name: &str, content: &[u8], age: u64) {
 
 fn open(url: &str) -> (Arc<dyn RemoteStore>, Location) {
     let location = Location::parse(url).unwrap();
-    let settings =
-        RemoteSettings { request_timeout: Duration::from_secs(2), ..RemoteSettings::default() };
-    (Remotes::new(settings).open(&location).unwrap(), location)
+    (Remotes::new(RemoteSettings::default()).open(&location).unwrap(), location)
 }
 
 #[tokio::test]
@@ -141,10 +139,13 @@ async fn a_server_that_is_back_soon_is_asked_again() {
     let proxy = Proxy::start(server.address(), Throttle::NONE).unwrap();
     let (store, object) = open(&format!("http://{}/plain/busy", proxy.address()));
     server.set_unavailable(true).unwrap();
+    // Nothing gets through after the refusal until the server is back.
+    proxy.stall_after(1);
     let asking = tokio::spawn(async move { store.stat(&object).await });
     let proxy = tokio::task::spawn_blocking(move || proxy.wait_received(1).map(|()| proxy));
-    let _proxy = proxy.await.unwrap().unwrap();
+    let proxy = proxy.await.unwrap().unwrap();
     server.set_unavailable(false).unwrap();
+    proxy.resume();
     assert_eq!(asking.await.unwrap().unwrap().size, 5);
 }
 
@@ -155,8 +156,11 @@ async fn a_server_that_stalls_is_unreachable() {
     let proxy = Proxy::start(server.address(), Throttle::NONE).unwrap();
     let (store, object) = open(&format!("http://{}/plain/stalled", proxy.address()));
     let stat = store.stat(&object).await.unwrap();
+    let settings =
+        RemoteSettings { request_timeout: Duration::from_secs(1), ..RemoteSettings::default() };
+    let impatient = Remotes::new(settings).open(&object).unwrap();
     proxy.stall_after(1 << 20);
-    let error = store.read(&object, &stat, 0..stat.size).await.unwrap_err();
+    let error = impatient.read(&object, &stat, 0..stat.size).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.is_retryable());
 }

@@ -242,7 +242,7 @@ fn a_kdc_that_is_down_or_hangs_costs_a_bounded_time() {
     let begin = Instant::now();
     let answer = asker.ask(&cluster.stat());
     assert!(answer.starts_with("UNREACHABLE "), "{answer}");
-    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", begin.elapsed());
     proxy.resume();
     assert_eq!(asker.ask(&cluster.stat()), FOUND);
 }

@@ -34,7 +34,6 @@ fn settings(endpoint: &str, change: &[(&str, &str)]) -> RemoteSettings {
     options.extend(change.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     RemoteSettings {
         objects: ObjectSettings { options: StoreOptions(options), ca_file: None },
-        request_timeout: Duration::from_secs(1),
         ..RemoteSettings::default()
     }
 }
@@ -49,7 +48,7 @@ fn open(settings: RemoteSettings) -> Arc<dyn RemoteStore> {
 
 fn store() -> Arc<dyn RemoteStore> {
     let endpoint = SERVER.endpoint();
-    open(RemoteSettings { request_timeout: Duration::from_secs(30), ..settings(&endpoint, &[]) })
+    open(settings(&endpoint, &[]))
 }
 
 #[tokio::test]
@@ -128,8 +127,12 @@ async fn a_server_that_stalls_or_is_gone_is_unreachable() {
     store().replace(&object, body).await.unwrap();
     let proxy = Proxy::start(address, Throttle::NONE).unwrap();
     let endpoint = format!("http://{}", proxy.address());
-    let slow = open(settings(&endpoint, &[]));
-    let stat = slow.stat(&object).await.unwrap();
+    let patient = open(settings(&endpoint, &[]));
+    let slow = open(RemoteSettings {
+        request_timeout: Duration::from_secs(1),
+        ..settings(&endpoint, &[])
+    });
+    let stat = patient.stat(&object).await.unwrap();
 
     proxy.stall_after(1 << 20);
     let error = slow.read(&object, &stat, 0..stat.size).await.unwrap_err();
@@ -141,7 +144,7 @@ async fn a_server_that_stalls_or_is_gone_is_unreachable() {
     assert!(error.to_string().starts_with(&start), "{error}");
 
     proxy.resume();
-    assert_eq!(slow.read(&object, &stat, 5..9).await.unwrap(), [7; 4].as_slice());
+    assert_eq!(patient.read(&object, &stat, 5..9).await.unwrap(), [7; 4].as_slice());
     let gone = proxy.address();
     drop(proxy);
     let error = slow.stat(&object).await.unwrap_err();
@@ -157,10 +160,7 @@ async fn a_connection_that_breaks_off_is_made_again() {
     store().replace(&object, Bytes::from(body.clone())).await.unwrap();
     let proxy = Proxy::start(address, Throttle::NONE).unwrap();
     let endpoint = format!("http://{}", proxy.address());
-    let store = open(RemoteSettings {
-        request_timeout: Duration::from_secs(30),
-        ..settings(&endpoint, &[])
-    });
+    let store = open(settings(&endpoint, &[]));
     let stat = store.stat(&object).await.unwrap();
 
     proxy.stall_after(1 << 20);
@@ -206,8 +206,7 @@ async fn layers_come_verified_from_a_bucket() {
     let mut image_settings = fixture.settings();
     image_settings.top_level = location("image");
     image_settings.remote_tag_map = Some(location("image/image-tag-to-hash"));
-    image_settings.remote =
-        RemoteSettings { request_timeout: Duration::from_secs(30), ..settings(&endpoint, &[]) };
+    image_settings.remote = settings(&endpoint, &[]);
     let images = ImageStore::open(image_settings).unwrap();
     let local = images.localize_layer(&good).await.unwrap();
     assert!(fs::read(&local.path).unwrap() == content);

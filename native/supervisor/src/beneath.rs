@@ -152,7 +152,7 @@ mod tests {
             .unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || tell.send(directory.read("fifo").is_err()));
-        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(60)), Ok(true));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::metering::Meter;
 use crate::process;
 use crate::records::Records;
 use crate::reservation::Reservation;
-use crate::watch::Watch;
+use crate::watch::{MONITOR_GRACE, Watch};
 
 /// The containers of one supervisor. Every method may be called from several threads at once.
 ///
@@ -100,7 +100,7 @@ impl Containers {
         let in_use = records.clone().map(LayersInUse::new);
         let images = store.map(|store| problems.note(Images::new(store, in_use)));
         let account = problems.note(own_account(uid));
-        let watch = problems.note(Watch::start(events.clone()));
+        let watch = problems.note(Watch::start(events.clone(), MONITOR_GRACE));
         let complete = (|| {
             let settings = settings?;
             let hierarchies = Arc::new(hierarchies?);

@@ -23,8 +23,9 @@ use crate::events::EventQueue;
 use crate::process;
 use crate::records::ExitFile;
 
-/// How long the end of a container's monitor is waited for.
-const MONITOR_GRACE: Duration = Duration::from_millis(200);
+/// How long the end of a container's monitor is waited for. One that was killed is not: only one
+/// that is stopped, or that a busy host does not let run, takes this long.
+pub(crate) const MONITOR_GRACE: Duration = Duration::from_secs(5);
 
 /// The epoll mark of the fd that wakes the thread.
 const WAKE: u64 = 0;
@@ -72,6 +73,7 @@ struct Shared {
     wake: OwnedFd,
     state: Mutex<State>,
     events: EventQueue,
+    monitor_grace: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -93,8 +95,11 @@ struct Entry {
 }
 
 impl Watch {
-    /// Starts the thread.
-    pub(crate) fn start(events: EventQueue) -> Result<Self, SupervisorError> {
+    /// Starts the thread, which waits for a monitor this long at most.
+    pub(crate) fn start(
+        events: EventQueue,
+        monitor_grace: Duration,
+    ) -> Result<Self, SupervisorError> {
         let kernel = |source: Errno| SupervisorError::Kernel {
             what: "make an epoll instance",
             source: source.into(),
@@ -103,7 +108,8 @@ impl Watch {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(kernel)?;
         let mark = epoll::EventData::new_u64(WAKE);
         epoll::add(&epoll, &wake, mark, epoll::EventFlags::IN).map_err(kernel)?;
-        let shared = Arc::new(Shared { epoll, wake, state: Mutex::default(), events });
+        let shared =
+            Arc::new(Shared { epoll, wake, state: Mutex::default(), events, monitor_grace });
         let thread = std::thread::Builder::new()
             .name("storm-oci-watch".to_owned())
             .spawn({
@@ -221,7 +227,7 @@ impl Shared {
             .as_ref()
             .is_some_and(|monitor| self.watch(monitor, mark(number, MONITOR_BIT)));
         if waiting {
-            entry.deadline = Some(Instant::now() + MONITOR_GRACE);
+            entry.deadline = Some(Instant::now() + self.monitor_grace);
         } else {
             self.finish(state, number);
         }

@@ -14,7 +14,7 @@ struct Init(Child);
 
 impl Init {
     fn start() -> Self {
-        Self(Command::new("/bin/sleep").arg("60").spawn().unwrap())
+        Self(Command::new("/bin/sleep").arg("1000").spawn().unwrap())
     }
 
     fn identity(&self) -> (u32, u64) {

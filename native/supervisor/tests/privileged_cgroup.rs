@@ -13,7 +13,7 @@ use node::{CONTAINER, Node, WORKER};
 use serde_json::{Value, json};
 
 /// Long enough for a busy host; a test that waits for it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process in a pid namespace and in cgroups of its own, as a container's are.
 struct Container {

@@ -14,7 +14,7 @@ use serde_json::json;
 use storm_oci_request::{FileIdentity, LayerKey};
 
 /// Long enough for a busy host; a test that waits for it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Set in the process that has a mount namespace of its own.
 const INSIDE: &str = "STORM_OCI_TEST_INSIDE";
 

@@ -183,7 +183,7 @@ fn end_processes(layout: &Layout) -> Result<(), E2eError> {
     for name in [layout.daemon_account(), layout.topology_account()] {
         uids.extend(accounts::find(&name)?.map(|account| account.uid));
     }
-    let gone = crate::interrupt::wait(std::time::Duration::from_secs(10), || {
+    let gone = crate::interrupt::wait(std::time::Duration::from_secs(60), || {
         let processes = process::of_users(&uids)?;
         for (pid, _) in &processes {
             process::kill(*pid);

@@ -292,7 +292,7 @@ impl Supervisor {
     }
 
     pub(crate) fn event(&self) -> Value {
-        self.events.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap()
+        self.events.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap()
     }
 
     pub(crate) fn is_quiet(&self) -> bool {

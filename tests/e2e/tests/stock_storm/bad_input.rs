@@ -7,7 +7,7 @@ use storm_oci_e2e::image_store::Layer;
 use storm_oci_e2e::{E2eError, Layout, Testbed, files, image, interrupt};
 
 /// From submission to the line in the log: Storm's timers and one failed launch.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(60);
+const REFUSAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// A bad image and the words its refusal must have.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ const TWO: &str = "count-two";
 const LATER: &str = "count-later";
 
 /// From the end of a worker to the next one's container: Storm's rounds of 3 s, and a launch.
-const RELAUNCH_LIMIT: Duration = Duration::from_secs(30);
+const RELAUNCH_LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let mut verdicts = Verdicts::new();
@@ -161,7 +161,7 @@ fn repaired(testbed: &mut Testbed, bad: &BadImages) -> Result<(), E2eError> {
 fn only_remain(testbed: &Testbed, containers: &[&Container]) -> Result<(), E2eError> {
     let mut expected: Vec<String> = containers.iter().map(|container| container.id()).collect();
     expected.sort();
-    let found = interrupt::poll(Duration::from_secs(10), || {
+    let found = interrupt::poll(Duration::from_secs(60), || {
         let mut found: Vec<String> = container::records(&testbed.layout)?
             .into_iter()
             .map(|record| record.container_id.to_string())

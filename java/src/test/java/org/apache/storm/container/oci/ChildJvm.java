@@ -21,7 +21,7 @@ import java.util.concurrent.TimeUnit;
  * <p>The order is Storm's: {@code $STORM_HOME/*}, what is in {@code lib}, {@code extlib-daemon/*}; the tests come last.
  */
 final class ChildJvm {
-    private static final long LIMIT_SECONDS = 60;
+    private static final long LIMIT_SECONDS = 240;
 
     private final Path stormHome;
     private final List<String> options = new ArrayList<>();

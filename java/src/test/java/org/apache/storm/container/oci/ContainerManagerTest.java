@@ -26,9 +26,9 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The manager as a supervisor's slots use it: whatever a user gets wrong costs one worker. */
-@Timeout(value = 60, unit = TimeUnit.SECONDS)
+@Timeout(value = 240, unit = TimeUnit.SECONDS)
 class ContainerManagerTest {
-    private static final int A_MOMENT_SECONDS = 10;
+    private static final int A_MOMENT_SECONDS = 60;
     private static final int SOON_MILLIS = 300;
     private static final int SLOTS = 8;
 

@@ -24,9 +24,9 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Classes that an operator put under the plugin keys are made and used as Storm does it. */
-@Timeout(value = 60, unit = TimeUnit.SECONDS)
+@Timeout(value = 240, unit = TimeUnit.SECONDS)
 class CustomPluginsTest {
-    private static final int A_MOMENT_SECONDS = 10;
+    private static final int A_MOMENT_SECONDS = 60;
 
     /** What the plugins below were asked, in order. */
     private static final List<String> ASKED = new CopyOnWriteArrayList<>();

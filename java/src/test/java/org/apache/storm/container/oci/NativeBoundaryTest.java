@@ -23,7 +23,7 @@ import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Whatever Java hands to the library, the answer is an exception with a code. */
-@Timeout(value = 60, unit = TimeUnit.SECONDS)
+@Timeout(value = 240, unit = TimeUnit.SECONDS)
 class NativeBoundaryTest {
     private static final long NEVER_OPENED = 4711;
     private static final String HALF_PAIR = "a\uD83Db";
@@ -153,7 +153,7 @@ class NativeBoundaryTest {
         waiting.await();
         Thread.sleep(50);
         NativeContainers.close(images);
-        assertNull(last.get(10, TimeUnit.SECONDS));
+        assertNull(last.get(60, TimeUnit.SECONDS));
         waiter.shutdown();
     }
 
@@ -173,7 +173,7 @@ class NativeBoundaryTest {
             Thread.sleep(5);
             NativeContainers.close(images);
             for (Future<Integer> answer : answers) {
-                answer.get(30, TimeUnit.SECONDS);
+                answer.get(60, TimeUnit.SECONDS);
             }
         }
         threads.shutdown();

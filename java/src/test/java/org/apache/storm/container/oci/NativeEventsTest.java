@@ -21,7 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** The library's log lines come out where Storm's do, with their level. */
 class NativeEventsTest {
-    private static final int A_MOMENT_SECONDS = 10;
+    private static final int A_MOMENT_SECONDS = 60;
 
     @TempDir
     Path directory;

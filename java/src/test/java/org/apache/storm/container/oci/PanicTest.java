@@ -42,7 +42,7 @@ class PanicTest {
             thrown.add(threads.submit(() -> assertThrows(OciNativeException.class, () -> panic(text))));
         }
         for (int i = 0; i < thrown.size(); i++) {
-            String message = thrown.get(i).get(10, TimeUnit.SECONDS).getMessage();
+            String message = thrown.get(i).get(60, TimeUnit.SECONDS).getMessage();
             assertTrue(message.endsWith("number " + i), message);
         }
         threads.shutdown();

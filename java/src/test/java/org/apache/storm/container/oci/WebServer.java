@@ -10,7 +10,7 @@ import java.util.concurrent.TimeUnit;
 
 /** Busybox's web server, before a directory, on a free port of this host. */
 final class WebServer implements AutoCloseable {
-    private static final long LIMIT_SECONDS = 30;
+    private static final long LIMIT_SECONDS = 120;
 
     private final Process process;
     private final Thread ending;
