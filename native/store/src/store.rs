@@ -1,13 +1,12 @@
 //! An image store with its local cache.
 
-use std::collections::VecDeque;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+mod resources;
+
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use bytes::Bytes;
 
@@ -17,16 +16,16 @@ use crate::cache::{
 };
 use crate::config::ImageConfig;
 use crate::digest::Digest;
-use crate::error::{Object, StoreError};
+use crate::error::StoreError;
 use crate::index::ImageIndex;
-use crate::layer_file::{LayerFile, LayerFormat};
+use crate::layer_file::LayerFile;
 use crate::location::Location;
-use crate::manifest::{Descriptor, LayerDescriptor, Manifest};
+use crate::manifest::{LayerDescriptor, Manifest};
 use crate::media_type::LayerMediaType;
 use crate::platform::Platform;
+use crate::recent_manifests::RecentManifests;
 use crate::reference::Reference;
 use crate::remote::Remotes;
-use crate::resource::{Resource, ResourceKind, ResourceName};
 use crate::settings::StoreSettings;
 use crate::tags::Tags;
 
@@ -245,54 +244,6 @@ impl ImageStore {
         self.layers.discard(file)
     }
 
-    /// A manifest's layers as Storm's plugin interface wants them, lowest first.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Missing`] if the store lacks one.
-    pub async fn layer_resources(&self, manifest: &Manifest) -> Result<Vec<Resource>, StoreError> {
-        let resource = async |layer: &LayerDescriptor| {
-            let file = layer.file();
-            let (uri, name) = (self.layer_location(&file), file.to_string());
-            self.resource(uri, name, layer.size, ResourceKind::Layer).await
-        };
-        stream::iter(&manifest.layers).map(resource).buffered(LAYERS_AT_ONCE).try_collect().await
-    }
-
-    /// A manifest's image config as Storm's plugin interface wants it.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Missing`] if the store lacks it.
-    pub async fn config_resource(&self, manifest: &Manifest) -> Result<Resource, StoreError> {
-        let Descriptor { digest, size, .. } = &manifest.config;
-        let uri = self.config_location(digest);
-        self.resource(uri, digest.as_hex().to_owned(), *size, ResourceKind::Config).await
-    }
-
-    /// The local copy of a resource, which may come from another plugin and another store.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::InvalidResourceName`], and those of [`ImageStore::config`] and
-    /// [`ImageStore::localize_layer`].
-    pub async fn localize_resource(&self, resource: &Resource) -> Result<PathBuf, StoreError> {
-        let location = resource.uri.clone();
-        match resource.name()? {
-            ResourceName::Config(digest) => Ok(self.documents.config(&digest, &location).await?.1),
-            ResourceName::Layer(file) => {
-                let content = match file.format {
-                    // Of an archive or of the file: the name does not tell.
-                    LayerFormat::Squashfs => None,
-                    LayerFormat::Erofs => {
-                        Some(Content { sha256: file.digest.clone(), size: resource.size })
-                    }
-                };
-                Ok(self.localize_one(LayerSource { file, location, content }).await?.path)
-            }
-        }
-    }
-
     fn layer_source(&self, layer: &LayerDescriptor) -> LayerSource {
         let content = match layer.media_type {
             LayerMediaType::Archive => None,
@@ -313,51 +264,8 @@ impl ImageStore {
         self.top_level.join(&format!("config/{}", digest.as_hex()))
     }
 
-    async fn resource(
-        &self,
-        uri: Location,
-        file_name: String,
-        size: u64,
-        kind: ResourceKind,
-    ) -> Result<Resource, StoreError> {
-        let object = match kind {
-            ResourceKind::Config => Object::Config,
-            ResourceKind::Layer => Object::Layer,
-        };
-        let stat = self.lookup.stat(object, &uri).await?;
-        let modified_millis = stat.modified_millis;
-        Ok(Resource { uri, file_name, size, modified_millis, kind })
-    }
-
     fn recent(&self) -> std::sync::MutexGuard<'_, RecentManifests> {
         // The list is whole at every point where a panic could strike.
         self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The manifests used last, the latest first.
-#[derive(Debug)]
-struct RecentManifests {
-    capacity: NonZeroUsize,
-    /// With the digests they were asked for by, which may be those of an index.
-    manifests: VecDeque<(Digest, Arc<Manifest>)>,
-}
-
-impl RecentManifests {
-    fn new(capacity: NonZeroUsize) -> Self {
-        Self { capacity, manifests: VecDeque::new() }
-    }
-
-    fn get(&mut self, digest: &Digest) -> Option<Arc<Manifest>> {
-        let position = self.manifests.iter().position(|(known, _)| known == digest)?;
-        let (digest, manifest) = self.manifests.remove(position)?;
-        self.manifests.push_front((digest, Arc::clone(&manifest)));
-        Some(manifest)
-    }
-
-    fn insert(&mut self, digest: Digest, manifest: Arc<Manifest>) {
-        self.manifests.retain(|(known, _)| *known != digest);
-        self.manifests.push_front((digest, manifest));
-        self.manifests.truncate(self.capacity.get());
     }
 }

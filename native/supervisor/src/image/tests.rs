@@ -4,6 +4,7 @@ use serde_json::json;
 use storm_oci_store::Digest;
 
 use super::*;
+use crate::documents::ImageDocument;
 
 /// A store of one image in a directory, in Storm's layout.
 struct Place {
