@@ -29,17 +29,20 @@ impl InUse for Mounted {
     }
 }
 
-/// Runs the named test again in a mount namespace of its own, so that no mount of it can be left
-/// however it ends. `true` inside.
+/// Runs the named test again in a mount namespace and a temporary directory of its own, so that
+/// neither a mount nor a file of it can be left however it ends: what is mounted on cannot be
+/// removed inside. `true` inside.
 fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
+    let scratch = tempfile::tempdir().unwrap();
     let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--kill-child", "--fork"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
+        .env("TMPDIR", scratch.path())
         .status();
     assert!(status.unwrap().success());
     false
