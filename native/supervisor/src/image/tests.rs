@@ -5,6 +5,8 @@ use storm_oci_store::Digest;
 
 use super::*;
 use crate::documents::ImageDocument;
+use crate::request;
+use crate::reservation::Reservation;
 
 /// A store of one image in a directory, in Storm's layout.
 struct Place {
@@ -14,8 +16,16 @@ struct Place {
 
 const TAG: &str = "storm/test:1";
 
+const ARCHIVE: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+const EROFS: &str = "application/vnd.erofs.layer.v1";
+
 impl Place {
     fn new() -> Self {
+        Self::of([("base", ARCHIVE), ("java", ARCHIVE)])
+    }
+
+    /// An image of these layers, each with its media type.
+    fn of(layers: [(&str, &str); 2]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let store = root.path().join("store");
         for directory in ["manifests", "config", "layers"] {
@@ -29,12 +39,11 @@ impl Place {
                 "digest": Digest::of(bytes).to_string(),
             })
         };
-        let layer = "application/vnd.docker.image.rootfs.diff.tar.gzip";
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": descriptor("application/vnd.docker.container.image.v1+json", config.as_bytes()),
-            "layers": [descriptor(layer, b"base"), descriptor(layer, b"java")],
+            "layers": layers.map(|(name, kind)| descriptor(kind, name.as_bytes())),
         })
         .to_string();
         let write = |directory: &str, name: &str, bytes: &str| {
@@ -43,8 +52,13 @@ impl Place {
         let hex = |bytes: &str| Digest::of(bytes.as_bytes()).as_hex().to_owned();
         write("config", &hex(&config), &config);
         write("manifests", &hex(&manifest), &manifest);
-        for layer in ["base", "java"] {
-            write("layers", &format!("{}.sqsh", hex(layer)), &format!("squashfs of {layer}"));
+        for (name, kind) in layers {
+            match kind {
+                EROFS => write("layers", &format!("{}.erofs", hex(name)), name),
+                _ => {
+                    write("layers", &format!("{}.sqsh", hex(name)), &format!("squashfs of {name}"))
+                }
+            }
         }
         write("", "image-tag-to-hash", &format!("{TAG}:{}#comment\n", hex(&manifest)));
         let images = Images::open(&Self::conf(root.path()).to_string()).unwrap();
@@ -89,6 +103,20 @@ fn a_tag_becomes_local_files() {
     assert!(image.config_path.starts_with(&expected), "{}", image.config_path);
     assert_eq!(image.manifest.as_ref().unwrap().len(), 64);
     assert!(!place.local_image().layers.iter().any(ImageLayer::fetched));
+}
+
+#[test]
+fn an_erofs_layer_is_named_as_one_to_the_launcher() {
+    let place = Place::of([("base", ARCHIVE), ("top", EROFS)]);
+    let image = place.local_image();
+    assert_eq!(contents(&image), ["squashfs of base", "top"]);
+    let (settings, worker) = (config::tests::settings(json!({})), request::tests::worker());
+    let request =
+        request::compose(&settings, &worker, &image, &Reservation::default(), Vec::new()).unwrap();
+    let layers = serde_json::to_value(&request.layers).unwrap();
+    assert_eq!(layers[0]["mediaType"], "application/vnd.squashfs");
+    assert_eq!(layers[1]["mediaType"], EROFS);
+    assert!(layers[1]["path"].as_str().unwrap().ends_with(".erofs"), "{layers}");
 }
 
 #[test]
