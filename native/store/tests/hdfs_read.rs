@@ -47,12 +47,14 @@ fn open(hdfs: &Hdfs, path: &str) -> (Arc<dyn RemoteStore>, Location) {
     (store, location)
 }
 
-/// One that gives up sooner, for what does not answer.
+/// Those of one that gives up sooner, for what does not answer.
+fn impatient(hdfs: &Hdfs) -> RemoteSettings {
+    RemoteSettings { request_timeout: Duration::from_secs(10), ..settings(hdfs, &[]) }
+}
+
 fn open_impatient(hdfs: &Hdfs, path: &str) -> (Arc<dyn RemoteStore>, Location) {
     let location = Location::parse(&hdfs.url(path)).unwrap();
-    let settings =
-        RemoteSettings { request_timeout: Duration::from_secs(10), ..settings(hdfs, &[]) };
-    (Remotes::new(settings).open(&location).unwrap(), location)
+    (Remotes::new(impatient(hdfs)).open(&location).unwrap(), location)
 }
 
 /// A file of this size in the cluster, and its bytes.
@@ -209,10 +211,10 @@ async fn what_is_no_namenode_is_an_error() {
     let hdfs = cluster().await;
     let address = hdfs.datanode_address(0);
     let location = Location::parse(&format!("hdfs://{address}/x")).unwrap();
-    let store = Remotes::new(settings(&hdfs, &[])).open(&location).unwrap();
+    let store = Remotes::new(impatient(&hdfs)).open(&location).unwrap();
     assert_eq!(kind(store.stat(&location).await), ErrorKind::Unreachable);
     let location = Location::parse("hdfs://no-such-host.invalid/x").unwrap();
-    let store = Remotes::new(settings(&hdfs, &[])).open(&location).unwrap();
+    let store = Remotes::new(impatient(&hdfs)).open(&location).unwrap();
     assert_eq!(kind(store.stat(&location).await), ErrorKind::Unreachable);
 }
 

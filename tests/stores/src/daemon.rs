@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::error::{Doing, TestbedError};
 use crate::{local_http, spawn};
@@ -158,7 +158,13 @@ impl Daemon {
     ///
     /// [`TestbedError`] when it does not run.
     pub fn hang(&mut self) -> Result<(), TestbedError> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal alone does not stop a thread that runs: on a busy host it may still answer.
+        let Some(child) = &self.child else { return Ok(()) };
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(child)), stopped)
+            .map(|_| ())
+            .doing(format_args!("hang {}", self.name))
     }
 
     /// Lets a hung daemon go on.

@@ -33,7 +33,11 @@ impl Hdfs {
 
     /// Waits until the namenode knows of a replica of each block on every datanode: a datanode that
     /// was slow when the file was written gets its replica later, as a copy of any other.
-    fn wait_until_replicated(&self, path: &str) -> Result<(), TestbedError> {
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError`] with the namenode's report, when that is not so after a minute.
+    pub fn wait_until_replicated(&self, path: &str) -> Result<(), TestbedError> {
         let whole = format!("Live_repl={}", self.datanodes.len());
         let begin = Instant::now();
         loop {
