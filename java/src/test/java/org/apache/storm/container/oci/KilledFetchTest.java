@@ -51,16 +51,38 @@ class KilledFetchTest {
     }
 
     @Test
-    void aKilledFetchIsMadeUpFor() throws Exception {
-        ImageStore store = ImageStore.create(directory);
+    void aKilledFetchFromADirectoryIsMadeUpFor() throws Exception {
         byte[] content = new byte[LAYER_BYTES];
-        Random random = new Random(1);
-        random.nextBytes(content);
+        ImageStore store = storeOfALargeLayer(content);
+        killFetches(store, store.conf(), content);
+    }
+
+    @Test
+    void aKilledFetchFromHdfsIsMadeUpFor() throws Exception {
+        byte[] content = new byte[LAYER_BYTES];
+        ImageStore store = storeOfALargeLayer(content);
+        try (HdfsServer hdfs = new HdfsServer(store.store)) {
+            Map<String, Object> conf = store.conf();
+            conf.put(DaemonConfig.STORM_OCI_IMAGE_HDFS_TOPLEVEL_DIR, hdfs.url);
+            conf.put(ImageStore.TAG_MAP_KEY, hdfs.url + "/" + store.tagMap().getFileName());
+            conf.put("storm.oci.hadoop.conf.dir", hdfs.confDir);
+            killFetches(store, conf, content);
+        }
+    }
+
+    private ImageStore storeOfALargeLayer(byte[] content) throws IOException {
+        ImageStore store = ImageStore.create(directory);
+        new Random(1).nextBytes(content);
         Files.write(store.layer(0), content);
+        return store;
+    }
+
+    private void killFetches(ImageStore store, Map<String, Object> settings, byte[] content) throws Exception {
+        Random random = new Random(2);
         ChildJvm jvm = new ChildJvm(directory.resolve("home"));
         jvm.installJar(".");
         jvm.option("-XX:TieredStopAtLevel=1").option("-XX:+UseSerialGC");
-        String[] conf = conf(store);
+        String[] conf = arguments(settings);
 
         long undisturbed = fetch(jvm.prepare(Fetch.class, conf).start());
         expectFetched(store, content);
@@ -110,8 +132,7 @@ class KilledFetchTest {
         }
     }
 
-    private static String[] conf(ImageStore store) {
-        Map<String, Object> conf = store.conf();
+    private static String[] arguments(Map<String, Object> conf) {
         return conf.entrySet().stream()
             .filter(entry -> entry.getKey().startsWith("storm.oci.") && entry.getValue() instanceof String)
             .map(entry -> entry.getKey() + "=" + entry.getValue())
