@@ -1,7 +1,6 @@
 //! From a remote store into a file: its parts side by side.
 
 use std::convert::Infallible;
-use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,11 @@ use futures_util::TryStreamExt;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::cache::batch::Batch;
 use crate::cache::blocking;
 use crate::cache::localization::Localization;
 use crate::cache::retry::{Retries, within};
-use crate::cache::target::{Batch, Target};
+use crate::cache::target::Target;
 use crate::cache::transfers::{Transfer, Transfers};
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -124,10 +124,11 @@ impl Download {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
-            if batch.length >= BATCH {
+            // Up to a multiple, so that no page of the page cache is written in two steps.
+            let full = (batch.start() / BATCH).saturating_add(1).saturating_mul(BATCH);
+            if let Some(full) = batch.split_to(full) {
                 self.written(&mut writing, position).await?;
-                let next = Batch::at(batch.end());
-                writing = Some(self.write(mem::replace(&mut batch, next)));
+                writing = Some(self.write(full));
             }
         };
         self.written(&mut writing, position).await?;

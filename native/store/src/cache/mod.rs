@@ -17,6 +17,7 @@
 //! Several processes of one account may use a cache at once. Locks are the kernel's, so those of a
 //! dead process are gone with it. Nothing here is trusted for its name alone.
 
+mod batch;
 mod blocking;
 mod collect;
 mod completed;

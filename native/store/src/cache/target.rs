@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::cache::batch::Batch;
 use crate::cache::partial::Partial;
 use crate::cache::progress::{Progress, boot_id};
 use crate::cache::ranges::Ranges;
@@ -26,30 +26,6 @@ const READ_BACK: usize = 256 << 10;
 /// How much is written before the disk starts on it. Otherwise the kernel waits for gigabytes, and
 /// the last sync for the disk.
 const SYNC_EVERY: u64 = 32 << 20;
-
-/// Bytes in a row of the object, as they came.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) start: u64,
-    pub(crate) length: u64,
-    chunks: Vec<Bytes>,
-}
-
-impl Batch {
-    /// None yet, from `start` on.
-    pub(crate) fn at(start: u64) -> Self {
-        Self { start, length: 0, chunks: Vec::new() }
-    }
-
-    pub(crate) fn push(&mut self, chunk: Bytes) {
-        self.length = self.length.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        self.chunks.push(chunk);
-    }
-
-    pub(crate) fn end(&self) -> u64 {
-        self.start.saturating_add(self.length)
-    }
-}
 
 /// A layer on its way. Shared by the transfers that bring its parts.
 #[derive(Debug)]
@@ -142,23 +118,19 @@ impl Target {
     /// Writes a batch where it belongs, and hashes what then follows on the hashed beginning.
     /// Blocks.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut position = batch.start;
-        for chunk in &batch.chunks {
-            self.file.write_all_at(chunk, position).map_err(|cause| self.failed("write", cause))?;
-            position = position.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        }
-        self.ranges().insert(batch.start..batch.end());
+        batch.write_to(&self.file).map_err(|cause| self.failed("write", cause))?;
+        self.ranges().insert(batch.start()..batch.end());
         // Whoever hashes already takes this batch as well; if it is just past it, the next does.
         if let Ok(mut hashed) = self.hashed.try_lock() {
-            if hashed.position == batch.start {
-                for chunk in &batch.chunks {
+            if hashed.position == batch.start() {
+                for chunk in batch.chunks() {
                     hashed.hash.update(chunk);
                 }
                 hashed.position = batch.end();
             }
             self.hash_on(&mut hashed)?;
         }
-        self.unsynced.fetch_add(batch.length, Ordering::Relaxed);
+        self.unsynced.fetch_add(batch.end() - batch.start(), Ordering::Relaxed);
         Ok(())
     }
 
