@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::contender::Way;
 use crate::statistics::{kernel, median, minimum, processors};
+use crate::usage::{self, Cpu};
 
 /// Who used processors while one way got its layers.
 pub(crate) const USERS: [&str; 3] = ["client", "datanode", "namenode"];
@@ -16,8 +17,8 @@ pub(crate) const USERS: [&str; 3] = ["client", "datanode", "namenode"];
 pub(crate) struct Sample {
     /// Until all layers were there.
     pub(crate) millis: f64,
-    /// Seconds on a processor, of each of [`USERS`].
-    pub(crate) cpu: [f64; 3],
+    /// Of each of [`USERS`].
+    pub(crate) cpu: [Cpu; 3],
 }
 
 /// At most so many times as long as another way.
@@ -34,6 +35,8 @@ pub(crate) struct Race {
     bytes: u64,
     goals: Vec<Goal>,
     samples: Vec<(Way, Vec<Sample>)>,
+    /// The host's when the last sample was taken.
+    load: f64,
 }
 
 impl Race {
@@ -46,7 +49,7 @@ impl Race {
         goals: &[Goal],
     ) -> Self {
         let samples = ways.iter().map(|way| (*way, Vec::new())).collect();
-        Self { id, what: what.to_owned(), bytes, goals: goals.to_vec(), samples }
+        Self { id, what: what.to_owned(), bytes, goals: goals.to_vec(), samples, load: f64::NAN }
     }
 
     /// Whom it compares.
@@ -58,6 +61,7 @@ impl Race {
     pub(crate) fn add(&mut self, way: Way, sample: Sample) {
         let found = self.samples.iter_mut().find(|(known, _)| *known == way);
         found.unwrap().1.push(sample);
+        self.load = usage::load();
     }
 
     fn millis(&self, way: Way) -> Vec<f64> {
@@ -77,7 +81,7 @@ impl Race {
 
     /// Prints its part of the table.
     pub(crate) fn print(&self) {
-        println!("{} {}", self.id, self.what);
+        println!("{} {}  (load {:.1} at the end)", self.id, self.what, self.load);
         for goal in &self.goals {
             println!(
                 "   goal: ours at most {:.2} x {}: {:.2}, {}",
@@ -90,16 +94,17 @@ impl Race {
         for (way, samples) in &self.samples {
             let millis = self.millis(*way);
             let rate = self.bytes as f64 / median(&millis) / 1e3;
-            let cpu: Vec<String> = (0..USERS.len())
-                .map(|user| format!("{:.2}", processor_seconds(samples, user)))
-                .collect();
+            let cpu = |user| seconds(samples, user, Cpu::total);
             println!(
-                "   {:<13} median {:9.1}  minimum {:9.1}  {:6.0} MB/s  processor s: {}  ({} rounds)",
+                "   {:<13} median {:8.1}  minimum {:8.1}  {:5.0} MB/s  processor s: {:.2} ({:.2} in the kernel) + {:.2} + {:.2}  ({} rounds)",
                 way.name(),
                 median(&millis),
                 minimum(&millis),
                 rate,
-                cpu.join(" + "),
+                cpu(0),
+                seconds(samples, 0, |cpu| cpu.system),
+                cpu(1),
+                cpu(2),
                 samples.len()
             );
         }
@@ -114,8 +119,9 @@ impl Race {
                 "minimum_ms": minimum(&millis),
                 "samples_ms": millis,
                 "processor_s": (0..USERS.len())
-                    .map(|user| (USERS[user].to_owned(), processor_seconds(samples, user).into()))
+                    .map(|user| (USERS[user].to_owned(), seconds(samples, user, Cpu::total).into()))
                     .collect::<serde_json::Map<String, Value>>(),
+                "client_kernel_s": seconds(samples, 0, |cpu| cpu.system),
             })
         });
         let goals = self.goals.iter().map(|goal| {
@@ -126,13 +132,13 @@ impl Race {
                 "met": self.is_met(*goal),
             })
         });
-        json!({"id": self.id, "what": self.what, "bytes": self.bytes,
+        json!({"id": self.id, "what": self.what, "bytes": self.bytes, "load": self.load,
                "ways": ways.collect::<Vec<_>>(), "goals": goals.collect::<Vec<_>>()})
     }
 }
 
-fn processor_seconds(samples: &[Sample], user: usize) -> f64 {
-    median(&samples.iter().map(|sample| sample.cpu[user]).collect::<Vec<_>>())
+fn seconds(samples: &[Sample], user: usize, part: impl Fn(Cpu) -> f64) -> f64 {
+    median(&samples.iter().map(|sample| part(sample.cpu[user])).collect::<Vec<_>>())
 }
 
 /// One value with a limit.
@@ -166,7 +172,7 @@ impl Limit {
 
 /// Prints what the figures have in common.
 pub(crate) fn print_host() {
-    println!("{}, {} processors", kernel(), processors());
+    println!("{}, {} processors, load {:.1}", kernel(), processors(), usage::load());
     println!("milliseconds; ratios are medians of rounds; processor s: {}\n", USERS.join(" + "));
 }
 

@@ -105,10 +105,10 @@ impl Scene {
     ) {
         let into = Destination::new(self.scratch.path());
         let users = self.users(clients, way);
-        let before = users.map(usage::cpu_seconds);
+        let before = users.map(usage::cpu);
         let millis = self.fetch(clients, layers, way, into.path());
-        let after = users.map(usage::cpu_seconds);
-        let cpu = std::array::from_fn(|user| after[user] - before[user]);
+        let after = users.map(usage::cpu);
+        let cpu = std::array::from_fn(|user| after[user].since(before[user]));
         race.add(way, Sample { millis, cpu });
         if way == Way::Hadoop && race.ways().contains(&Way::HadoopSynced) {
             let synced = millis + synchronize(layers, into.path());
