@@ -80,8 +80,11 @@ pub enum E2eError {
     /// Not root, and no way to become it.
     #[error("cannot make accounts and mounts: run this as root, or install sudo")]
     NotRoot,
-    /// Another demo or test uses the same scratch directory.
-    #[error("cannot use {}: another run is at work there", .0.display())]
+    /// Another demo or end-to-end test holds this file: a host has room for one.
+    #[error(
+        "cannot start: a demo or an end-to-end test runs on this host and holds {}; \
+         hint: wait for its end", .0.display()
+    )]
     Busy(PathBuf),
     /// Ctrl-C, or a request to end.
     #[error("cannot go on: interrupted")]

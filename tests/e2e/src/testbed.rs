@@ -53,7 +53,7 @@ impl Testbed {
     ///
     /// [`E2eError`]: the first step that fails; what was made is removed.
     pub fn create(layout: Layout, steps: &mut Steps) -> Result<Self, E2eError> {
-        let lock = lock(&layout)?;
+        let lock = lock()?;
         files::remove_tree(&layout.logs)?;
         files::make_dir(&layout.logs)?;
 
@@ -209,16 +209,15 @@ fn keep_logs(layout: &Layout) -> Result<(), E2eError> {
     if layout.scratch("logs").exists() { command::output(&mut copy).map(|_| ()) } else { Ok(()) }
 }
 
-/// Keeps other runs of the same name away until the file is dropped.
-fn lock(layout: &Layout) -> Result<File, E2eError> {
+/// Keeps other runs away until the file is dropped.
+fn lock() -> Result<File, E2eError> {
     let path = PathBuf::from("/run/lock/storm-oci-demo");
     let file = File::create(&path).map_err(|source| E2eError::File {
         verb: "make",
         path: path.clone(),
         source,
     })?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| E2eError::Busy(layout.scratch.clone()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| E2eError::Busy(path))?;
     Ok(file)
 }
 
