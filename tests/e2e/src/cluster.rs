@@ -10,7 +10,7 @@ use crate::storm_conf::{self, Ports, Settings};
 use crate::{E2eError, Layout, files};
 
 /// How many workers the supervisor has room for.
-const SLOTS: u16 = 10;
+const SLOTS: u16 = 11;
 
 /// Keeps a JVM from leaving a directory with its account's name in `/tmp`.
 pub const NO_COUNTERS: &str = "-XX:-UsePerfData";

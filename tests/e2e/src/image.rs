@@ -53,8 +53,14 @@ pub fn layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
         made?;
     }
     let top = layout.scratch("top.sqsh");
-    top_layer(layout, &layout.scratch("top"), &base, &top)?;
+    top_layer(layout, &top_tree(layout), &base, &top)?;
     Ok(vec![base, jdk, top])
+}
+
+/// What the top layer is made of, once [`layers`] has made it.
+#[must_use]
+pub fn top_tree(layout: &Layout) -> PathBuf {
+    layout.scratch("top")
 }
 
 fn short_key(parts: &[&str]) -> String {
@@ -161,4 +167,15 @@ pub fn squash(tree: &Path, file: &Path, log: &Path) -> Result<(), E2eError> {
         .env("SOURCE_DATE_EPOCH", EPOCH);
     command::run("make a squashfs layer", &mut command, log)?;
     files::rename(&part, file)
+}
+
+/// Makes an EROFS file of a tree.
+///
+/// # Errors
+///
+/// [`E2eError::Ended`] when `mkfs.erofs` fails.
+pub fn make_erofs(tree: &Path, file: &Path, log: &Path) -> Result<(), E2eError> {
+    let mut command = Command::new("mkfs.erofs");
+    command.arg("-T").arg(EPOCH).arg("--quiet").arg(file).arg(tree);
+    command::run("make an EROFS layer", &mut command, log)
 }

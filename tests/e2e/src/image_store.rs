@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! layers/<digest>.sqsh       and <digest>.sqsh.json, the digest and size of the squashfs file
+//! layers/<digest>.erofs      named by its own digest
 //! config/<digest>            image configs
 //! manifests/<digest>
 //! image-tag-to-hash          tag[,tag]:digest[#comment]
@@ -18,6 +19,8 @@ use crate::{E2eError, files};
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// The media type of an EROFS file, for itself.
+pub const EROFS: &str = "application/vnd.erofs.layer.v1";
 
 /// A layer as a manifest names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +29,15 @@ pub struct Layer {
     pub digest: String,
     /// The size in its descriptor, in bytes.
     pub size: u64,
+    media_type: &'static str,
+}
+
+impl Layer {
+    /// A squashfs layer, as Storm's converter names it.
+    #[must_use]
+    pub const fn squashfs(digest: String, size: u64) -> Self {
+        Self { digest, size, media_type: LAYER }
+    }
 }
 
 /// A store that can be written to.
@@ -77,7 +89,18 @@ impl ImageStore {
         files::remove(&path)?;
         files::link_or_copy(file, &path)?;
         self.write_side_file(&digest, &digest, size)?;
-        Ok(Layer { digest, size })
+        Ok(Layer::squashfs(digest, size))
+    }
+
+    /// Adds an EROFS file under its own digest, which is all that its bytes are proved by.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn add_erofs_layer(&self, file: &Path) -> Result<Layer, E2eError> {
+        let (digest, size) = files::digest(file)?;
+        files::link_or_copy(file, &self.root.join("layers").join(format!("{digest}.erofs")))?;
+        Ok(Layer { digest, size, media_type: EROFS })
     }
 
     /// Adds or replaces a layer under a digest that need not be its own. With `expected`, its side
@@ -98,7 +121,7 @@ impl ImageStore {
             None => files::remove(&self.side_file(digest))?,
         }
         files::replace(&self.layer_path(digest), content)?;
-        Ok(Layer { digest: digest.to_owned(), size })
+        Ok(Layer::squashfs(digest.to_owned(), size))
     }
 
     fn write_side_file(&self, digest: &str, content: &str, size: u64) -> Result<(), E2eError> {
@@ -136,7 +159,7 @@ impl ImageStore {
         let layers: Vec<Value> = layers
             .iter()
             .map(|layer| json!({
-                "mediaType": LAYER, "size": layer.size, "digest": format!("sha256:{}", layer.digest),
+                "mediaType": layer.media_type, "size": layer.size, "digest": format!("sha256:{}", layer.digest),
             }))
             .collect();
         self.add_manifest(

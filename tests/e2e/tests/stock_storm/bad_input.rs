@@ -66,7 +66,7 @@ impl BadImages {
         let digest = store.add_manifest(&["storm/manifest-type:1"], &artifact)?;
         bad("manifest-type", &[&digest, "media type"]);
 
-        let absent = Layer { digest: files::digest_of("no such layer"), size: 4096 };
+        let absent = Layer::squashfs(files::digest_of("no such layer"), 4096);
         let tag = bad("missing-layer", &[&absent.digest, "not found"]);
         store.add_image(&[&tag], &with(&absent))?;
 
@@ -85,7 +85,7 @@ impl BadImages {
         store.put_layer(&truncated, half, Some(&files::digest_of(half)))?;
         let size = u64::try_from(whole.len()).unwrap_or(u64::MAX);
         let tag = bad(TRUNCATED, &[&truncated]);
-        store.add_image(&[&tag], &with(&Layer { digest: truncated.clone(), size }))?;
+        store.add_image(&[&tag], &with(&Layer::squashfs(truncated.clone(), size)))?;
 
         let tag = bad("no-bash", &["bash"]);
         store.add_image(&[&tag], good.get(2..).unwrap_or_default())?;

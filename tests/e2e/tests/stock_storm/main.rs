@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod containment;
+mod erofs;
 mod from_hdfs;
 mod profiling;
 mod verdicts;
@@ -43,11 +44,12 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
     let mut steps = Steps::new(testbed::STEPS + 2);
     let mut testbed = Testbed::create(Layout::new("e2e"), &mut steps)?;
     let bad = BadImages::create(&mut testbed)?;
+    erofs::create(&mut testbed)?;
     let mount = testbed.layout.scratch("operators");
     files::make_dir(&mount)?;
     let mut allowed: Vec<String> = bad.all.iter().map(|image| image.tag.clone()).collect();
     allowed.retain(|tag| tag != NOT_ALLOWED);
-    allowed.push(IMAGE.to_owned());
+    allowed.extend([IMAGE, erofs::TAG].map(str::to_owned));
     let settings = Settings {
         image: IMAGE.to_owned(),
         allowed_images: allowed,
@@ -76,7 +78,7 @@ fn checks(
     let supervisor = pid(testbed)?;
 
     // Good and bad ones at once, each in its own slot.
-    let mut topologies = vec![(ONE, ""), (TWO, "")];
+    let mut topologies = vec![(ONE, ""), (TWO, ""), (erofs::NAME, erofs::TAG)];
     topologies.extend(bad.all.iter().map(|image| (image.name, image.tag.as_str())));
     topology::submit(&layout, &user, &topologies)?;
     let report = topology::report(&layout, ONE, 2, || testbed.check())?;
@@ -101,6 +103,8 @@ fn checks(
         containment::layers_are_shared(testbed, &one, &two),
     );
 
+    verdicts.check("a_topology_runs_from_an_erofs_layer", erofs::runs(testbed));
+
     // Storm's rounds take their time: the files are looked for later.
     topology::profile(&layout, &user, ONE)?;
 
@@ -113,7 +117,8 @@ fn checks(
     verdicts.check("a_repaired_layer_is_fetched_again", repaired(testbed, bad));
     let discarded = ["discarded 1 local layer", TRUNCATED].map(str::to_owned);
     verdicts.check("only_the_refused_layer_is_discarded", said(&layout, 0, &discarded).map(|_| ()));
-    let names: Vec<&str> = bad.all.iter().map(|image| image.name).collect();
+    let mut names: Vec<&str> = bad.all.iter().map(|image| image.name).collect();
+    names.push(erofs::NAME);
     topology::kill(&layout, &user, &names)?;
     verdicts.check("bad_input_leaves_nothing", only_remain(testbed, &[&one, &two]));
 

@@ -1,0 +1,53 @@
+//! The same image with an EROFS layer on top.
+
+use storm_oci_e2e::container::{self, Container};
+use storm_oci_e2e::image_store::EROFS;
+use storm_oci_e2e::{E2eError, Testbed, files, image, topology};
+
+use crate::containment;
+use crate::verdicts::{holds, same};
+
+/// The topology.
+pub(crate) const NAME: &str = "count-erofs";
+/// The image's tag.
+pub(crate) const TAG: &str = "storm/erofs:1";
+
+/// Puts the image into the store.
+pub(crate) fn create(testbed: &mut Testbed) -> Result<(), E2eError> {
+    let layout = &testbed.layout;
+    let file = layout.scratch("top.erofs");
+    image::make_erofs(&image::top_tree(layout), &file, &layout.log("image"))?;
+    let mut layers = testbed.layers.clone();
+    layers.pop();
+    layers.push(testbed.store.add_erofs_layer(&file)?);
+    testbed.store.add_image(&[TAG], &layers).map(|_| ())
+}
+
+/// The topology counts, and sees what the EROFS layer has and hides.
+pub(crate) fn runs(testbed: &mut Testbed) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let report = topology::report(&layout, NAME, 1, || testbed.check())?;
+    let container = Container::of(&layout, NAME)?;
+    containment::counted_in_the_container(testbed, &container, &report)?;
+    containment::overlay(&container)?;
+
+    let request: serde_json::Value = serde_json::from_str(&files::read(
+        &container.worker.join("oci-config.json"),
+    )?)
+    .map_err(|error| E2eError::Document {
+        document: "oci-config.json".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let asked = request.pointer("/layers/2/mediaType").and_then(serde_json::Value::as_str);
+    same("the request says what the layer is", asked, Some(EROFS))?;
+    let layer = container.record.layers.last();
+    let key = layer.map(|layer| layer.key.to_string()).unwrap_or_default();
+    let target = layout.run_root.join("layers").join(key).join("mnt");
+    let mounts = container::mounted_layers(&layout)?;
+    let kinds: Vec<&str> = mounts
+        .iter()
+        .filter(|mount| mount.target == target)
+        .map(|mount| mount.kind.as_str())
+        .collect();
+    holds("the layer is mounted once, as EROFS", kinds == ["erofs"], format!("{kinds:?}"))
+}
