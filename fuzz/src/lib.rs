@@ -24,6 +24,8 @@ mod media_type;
 mod platform;
 #[path = "../../native/store/src/reference.rs"]
 mod reference;
+#[path = "../../native/store/src/scheme.rs"]
+mod scheme;
 #[path = "../../native/store/src/tag_map.rs"]
 mod tag_map;
 
