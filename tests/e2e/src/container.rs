@@ -49,6 +49,19 @@ impl Container {
         self.record.container_id.to_string()
     }
 
+    /// What the launcher was asked for, `oci-config.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`] or [`E2eError::Document`].
+    pub fn request(&self) -> Result<serde_json::Value, E2eError> {
+        let text = files::read(&self.worker.join("oci-config.json"))?;
+        serde_json::from_str(&text).map_err(|error| E2eError::Document {
+            document: "oci-config.json".to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
     /// Its cgroup, such as `/storm/6700-...`.
     #[must_use]
     pub fn cgroup(&self) -> String {

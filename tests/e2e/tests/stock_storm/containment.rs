@@ -83,13 +83,7 @@ pub(crate) fn seccomp(container: &Container, mode: &str) -> Result<(), E2eError>
 pub(crate) fn limits(container: &Container) -> Result<(), E2eError> {
     let limits = cgroups::limits(&container.cgroup())?;
     same("the CPU quota is the configured one", limits.cpu_percent, Some(u64::from(CPU_PERCENT)))?;
-    let request: serde_json::Value = serde_json::from_str(&files::read(
-        &container.worker.join("oci-config.json"),
-    )?)
-    .map_err(|error| E2eError::Document {
-        document: "oci-config.json".to_owned(),
-        reason: error.to_string(),
-    })?;
+    let request = container.request()?;
     let wanted = request
         .pointer("/ociRuntimeConfig/linux/resources/memory/limit")
         .and_then(serde_json::Value::as_u64);

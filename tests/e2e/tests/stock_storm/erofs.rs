@@ -2,7 +2,7 @@
 
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::image_store::EROFS;
-use storm_oci_e2e::{E2eError, Testbed, files, image, topology};
+use storm_oci_e2e::{E2eError, Testbed, image, topology};
 
 use crate::containment;
 use crate::verdicts::{holds, same};
@@ -31,13 +31,7 @@ pub(crate) fn runs(testbed: &mut Testbed) -> Result<(), E2eError> {
     containment::counted_in_the_container(testbed, &container, &report)?;
     containment::overlay(&container)?;
 
-    let request: serde_json::Value = serde_json::from_str(&files::read(
-        &container.worker.join("oci-config.json"),
-    )?)
-    .map_err(|error| E2eError::Document {
-        document: "oci-config.json".to_owned(),
-        reason: error.to_string(),
-    })?;
+    let request = container.request()?;
     let asked = request.pointer("/layers/2/mediaType").and_then(serde_json::Value::as_str);
     same("the request says what the layer is", asked, Some(EROFS))?;
     let layer = container.record.layers.last();
