@@ -95,24 +95,22 @@ impl LayerFetches {
                 Ok(landed) => return Ok(landed),
                 Err(error) => error,
             };
+            // What is here stays for the next fetch.
+            if error.kind() == ErrorKind::Unreachable {
+                return Err(error);
+            }
+            partial.discard()?;
             match error.kind() {
-                // It stays for the next fetch.
-                ErrorKind::Unreachable => return Err(error),
                 // A second look may find the store in better shape.
                 ErrorKind::Mismatch if !is_second_look => is_second_look = true,
                 // A server that cannot send a part of a file.
                 ErrorKind::Unsupported if segment != u64::MAX => segment = u64::MAX,
                 ErrorKind::Full if !is_room_made => {
                     is_room_made = true;
-                    partial.discard()?;
                     self.make_room(size).await?;
                 }
-                _ => {
-                    partial.discard()?;
-                    return Err(error);
-                }
+                _ => return Err(error),
             }
-            partial.discard()?;
             tracing::warn!(location = %source.location, "fetching once more: {error}");
         }
     }
