@@ -3,7 +3,6 @@
 
 mod fixture;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -40,15 +39,8 @@ fn settings(ca_file: Option<PathBuf>) -> RemoteSettings {
 
 /// Settings for the S3 server at an endpoint.
 fn s3_settings(endpoint: &str, ca_file: Option<PathBuf>) -> RemoteSettings {
-    let options: BTreeMap<String, String> = [
-        ("aws_endpoint", endpoint),
-        ("aws_region", S3::REGION),
-        ("aws_access_key_id", S3::ACCESS_KEY),
-        ("aws_secret_access_key", S3::SECRET_KEY),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
-    let objects = ObjectSettings { options: StoreOptions(options), ca_file };
+    let options = StoreOptions(S3::client_options(endpoint));
+    let objects = ObjectSettings { options, ca_file };
     RemoteSettings { objects, ..settings(None) }
 }
 
@@ -86,6 +78,16 @@ fn host(url: &str) -> &str {
 /// What is said of an object whose server, which has this URL, cannot be spoken to.
 fn untrusted(object: &Location, url: &str, why: &str) -> String {
     format!("cannot stat {object}: cannot connect to {} with TLS: {why}", host(url))
+}
+
+/// Neither server, at these URLs, can be spoken to.
+async fn expect_untrusted(web: &str, s3: &str, ca_file: Option<PathBuf>, why: &str) {
+    let web_server = (web, web, settings(ca_file.clone()));
+    for (url, object, settings) in [web_server, (s3, "s3://images/x", s3_settings(s3, ca_file))] {
+        let (store, object) = open(object, settings);
+        let error = store.stat(&object).await.unwrap_err();
+        expect_misconfigured(&error, &untrusted(&object, url, why));
+    }
 }
 
 const UNKNOWN: &str = "its certificate is from an authority that is not trusted here; hint: name \
@@ -134,27 +136,14 @@ async fn an_authority_that_nobody_trusts_is_told_with_what_to_do() {
     let (web, s3) = (named(&WEB.url("/plain/x")), named(&S3_SERVER.endpoint()));
     // Without the setting, and with one for another authority, which has the same name.
     for ca_file in [None, Some(other.certificate())] {
-        let (store, object) = open(&web, settings(ca_file.clone()));
-        let error = store.stat(&object).await.unwrap_err();
-        expect_misconfigured(&error, &untrusted(&object, &web, UNKNOWN));
-
-        let (store, object) = open("s3://images/x", s3_settings(&s3, ca_file));
-        let error = store.stat(&object).await.unwrap_err();
-        expect_misconfigured(&error, &untrusted(&object, &s3, UNKNOWN));
+        expect_untrusted(&web, &s3, ca_file, UNKNOWN).await;
     }
 }
 
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
-    let ca_file = Some(AUTHORITY.certificate());
     let (web, s3) = (WEB.url("/plain/x"), S3_SERVER.endpoint());
-    let (store, object) = open(&web, settings(ca_file.clone()));
-    let error = store.stat(&object).await.unwrap_err();
-    expect_misconfigured(&error, &untrusted(&object, &web, OTHER_NAME));
-
-    let (store, object) = open("s3://images/x", s3_settings(&s3, ca_file));
-    let error = store.stat(&object).await.unwrap_err();
-    expect_misconfigured(&error, &untrusted(&object, &s3, OTHER_NAME));
+    expect_untrusted(&web, &s3, Some(AUTHORITY.certificate()), OTHER_NAME).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 
 mod fixture;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -23,14 +22,7 @@ static SERVER: LazyLock<S3> = LazyLock::new(|| S3::start().unwrap());
 
 /// Settings that reach an endpoint, with these options over the right ones.
 fn settings(endpoint: &str, change: &[(&str, &str)]) -> RemoteSettings {
-    let mut options: BTreeMap<String, String> = [
-        ("aws_endpoint", endpoint),
-        ("aws_region", S3::REGION),
-        ("aws_access_key_id", S3::ACCESS_KEY),
-        ("aws_secret_access_key", S3::SECRET_KEY),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    let mut options = S3::client_options(endpoint);
     options.extend(change.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     RemoteSettings {
         objects: ObjectSettings { options: StoreOptions(options), ca_file: None },

@@ -1,5 +1,6 @@
 //! An S3 server that checks signatures.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -29,6 +30,20 @@ impl S3 {
     pub const SECRET_KEY: &'static str = "a secret for tests";
     /// The server's region.
     pub const REGION: &'static str = "us-east-1";
+
+    /// Options, by the names of the `object_store` library, of a client that may do everything at
+    /// this endpoint.
+    #[must_use]
+    pub fn client_options(endpoint: &str) -> BTreeMap<String, String> {
+        [
+            ("aws_endpoint", endpoint),
+            ("aws_region", Self::REGION),
+            ("aws_access_key_id", Self::ACCESS_KEY),
+            ("aws_secret_access_key", Self::SECRET_KEY),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
 
     /// Starts the server; the first time on a machine, builds it.
     ///
