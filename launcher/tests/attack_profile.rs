@@ -16,7 +16,7 @@ use std::process::{Child, Command};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
-use support::container::{CGROUP_PARENT, Worker, eventually, hierarchies};
+use support::container::{Worker, cgroup_parent, eventually, hierarchies};
 use support::image::Image;
 use support::outcome::run;
 use support::profiler::{self, PROFILER};
@@ -135,7 +135,7 @@ fn a_process_outside_of_containers_is_never_profiled() {
     });
     host.call(&arguments).expect_failure(57, "it is not in the container's cgroup");
     for hierarchy in hierarchies() {
-        let own = hierarchy.join(CGROUP_PARENT).join(&worker.container).join("cgroup.procs");
+        let own = hierarchy.join(cgroup_parent()).join(&worker.container).join("cgroup.procs");
         if own.exists() {
             fs::write(own, pid.to_string()).unwrap();
         }

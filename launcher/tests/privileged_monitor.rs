@@ -17,7 +17,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::container::{
-    CGROUP_PARENT, NOTHING, Worker, eventually, hierarchies, is_running, signal,
+    NOTHING, Worker, cgroup_parent, eventually, hierarchies, is_running, signal,
 };
 use support::image::Image;
 use support::{Host, SUPERVISOR, USER, before_exec, outcome};
@@ -225,7 +225,7 @@ fn the_exit_record_is_complete() {
         assert_eq!(record["launchedMillis"], worker.record(&host)["launchedMillis"]);
         assert_eq!(record["containerId"], worker.container);
         // It is there before the container's cgroup goes.
-        assert_eq!(worker.cgroups().len(), hierarchies().len(), "/{CGROUP_PARENT}");
+        assert_eq!(worker.cgroups().len(), hierarchies().len(), "{}", cgroup_parent());
         worker.reap(&host, 100).expect_success();
     }
 }

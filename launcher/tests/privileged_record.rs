@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::container::{CGROUP_PARENT, Worker, eventually, is_running};
+use support::container::{Worker, cgroup_parent, eventually, is_running};
 use support::image::Image;
 use support::{GROUP_ID, Host, SUPERVISOR, USER};
 
@@ -32,7 +32,7 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
     assert_eq!(record["caller"], json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID}));
     assert_eq!(record["workerRoot"], json!(host.storm().join("workers")));
     assert_eq!(record["user"], USER.name);
-    assert_eq!(record["cgroup"], format!("/{CGROUP_PARENT}/{}", worker.container));
+    assert_eq!(record["cgroup"], format!("/{}/{}", cgroup_parent(), worker.container));
     assert_eq!(record["layers"][0]["path"], json!(image.layers()[0]));
     assert_eq!(record["layers"][0]["mounted"], true);
     for name in ["init", "monitor"] {
@@ -214,7 +214,7 @@ fn the_monitor_has_only_the_callers_rights() {
     for line in
         cgroup.lines().filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
     {
-        assert!(line.ends_with(&format!("/{CGROUP_PARENT}/monitors")), "{cgroup}");
+        assert!(line.ends_with(&format!("/{}/monitors", cgroup_parent())), "{cgroup}");
     }
     support::container::signal(monitor, Signal::SIGKILL);
     eventually("the monitor ends", || !is_running(monitor));

@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 use support::container::{
-    CGROUP_PARENT, Worker, eventually, hierarchies, is_running, loops, mount_table, mounts,
+    Worker, cgroup_parent, eventually, hierarchies, is_running, loops, mount_table, mounts,
 };
 use support::image::Image;
 use support::{Host, USER};
@@ -289,7 +289,7 @@ fn a_cgroup_that_exists_is_not_used() {
     let host = Host::new();
     let worker = Worker::new(&host, &Image::busybox(&host), STAY);
     let hierarchy = hierarchies().pop().unwrap();
-    let cgroup = hierarchy.join(CGROUP_PARENT).join(&worker.container);
+    let cgroup = hierarchy.join(cgroup_parent()).join(&worker.container);
     fs::create_dir_all(&cgroup).unwrap();
     worker.launch(&host).expect_failure(55, "it exists already");
     assert_eq!(worker.traces(&host), [cgroup]);

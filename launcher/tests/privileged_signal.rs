@@ -197,7 +197,7 @@ fn record(host: &Host, victim: &Victim, change: impl FnOnce(&mut Value)) {
         "user": USER.name,
         "uid": USER.uid,
         "gid": USER.gid,
-        "cgroup": "/soci-test/none",
+        "cgroup": format!("/{}/none", support::container::cgroup_parent()),
         "layers": [],
         "monitor": null,
         "init": {"pid": victim.0.id(), "startTime": victim.start_time()},

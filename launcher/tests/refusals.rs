@@ -332,7 +332,7 @@ fn launches() {
     launch(&worker, (53, "none"));
     let worker = Worker::new(&host, &image, "");
     let hierarchy = &support::container::hierarchies()[0];
-    let cgroup = hierarchy.join(support::container::CGROUP_PARENT).join(&worker.container);
+    let cgroup = hierarchy.join(support::container::cgroup_parent()).join(&worker.container);
     fs::create_dir(&cgroup).unwrap();
     launch(&worker, (55, "exists already"));
     fs::remove_dir(&cgroup).unwrap();

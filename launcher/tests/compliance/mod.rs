@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::support::container::{Worker, hierarchies};
+use super::support::container::{Worker, cgroup_parent, hierarchies};
 use super::support::image::Image;
 use super::support::{Host, OTHER_SUPERVISOR, SUPERVISOR, TestAccount, outcome};
 use scene::{Process, Processes};
@@ -35,8 +35,8 @@ pub(crate) struct Scenario {
     settings: Vec<String>,
     /// The installed program's mode instead of 6550.
     program_mode: Option<String>,
-    /// The worker that `{id}`, `{container}` and `{layer}` in any text stand for, and `{init}`,
-    /// its container's first process.
+    /// The worker that `{id}`, `{container}` and `{layer}` in any text stand for, `{parent}`, its
+    /// cgroup's parent, and `{init}`, its container's first process.
     worker: Option<WorkerScene>,
     /// Files as `ls -l` shows them, below the harness's tmpfs.
     #[serde(default)]
@@ -226,6 +226,7 @@ impl Names {
             ("{layer}", layer),
             ("{container}", worker.container.clone()),
             ("{id}", worker.id.clone()),
+            ("{parent}", cgroup_parent()),
         ])
     }
 

@@ -17,8 +17,11 @@ use serde_json::{Value, json};
 use super::image::{Image, media_type, unique};
 use super::{Host, Outcome, SUPERVISOR, TestAccount, USER, settle};
 
-/// The cgroup parent of the harness's configuration.
-pub(crate) const CGROUP_PARENT: &str = "soci-test";
+/// The cgroup parent of the harness's configuration: each process of tests has its own, because
+/// runc fails when the parent goes between two of its steps.
+pub(crate) fn cgroup_parent() -> String {
+    format!("soci-test.{}", std::process::id())
+}
 
 /// What [`Worker::traces`] has for a container of which nothing is left.
 pub(crate) const NOTHING: [PathBuf; 0] = [];
@@ -33,7 +36,7 @@ const SOON: Duration = Duration::from_secs(60);
 pub(crate) const RUNC_STATE: &str = "/run/runc";
 
 /// The containers of this program's workers. The last worker that goes takes the parent of their
-/// cgroups with it: runc fails when the parent goes between two of its steps.
+/// cgroups with it.
 static WORKERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// While it is held no worker comes or goes.
@@ -101,7 +104,7 @@ impl Worker {
                     "env": ["PATH=/usr/bin:/bin", "NAME=a b'c"],
                     "args": ["sh", script_path],
                 },
-                "linux": { "cgroupsPath": format!("/{CGROUP_PARENT}/{container}") },
+                "linux": { "cgroupsPath": format!("/{}/{container}", cgroup_parent()) },
             },
         });
         workers().insert(container.clone());
@@ -261,10 +264,10 @@ impl Drop for Worker {
     }
 }
 
-/// Removes the parent of the containers' cgroups, unless another program's tests use it.
+/// Removes the parent of the containers' cgroups.
 pub(crate) fn remove_parents() {
     for hierarchy in hierarchies() {
-        let parent = hierarchy.join(CGROUP_PARENT);
+        let parent = hierarchy.join(cgroup_parent());
         let _busy = fs::remove_dir(parent.join("monitors"));
         let _busy = fs::remove_dir(parent);
     }
@@ -274,7 +277,7 @@ pub(crate) fn remove_parents() {
 pub(crate) fn cgroups_of(container: &str) -> Vec<PathBuf> {
     hierarchies()
         .into_iter()
-        .map(|hierarchy| hierarchy.join(CGROUP_PARENT).join(container))
+        .map(|hierarchy| hierarchy.join(cgroup_parent()).join(container))
         .filter(|path| path.exists())
         .collect()
 }

@@ -160,8 +160,10 @@ impl Host {
         let own = format!(
             "storm.worker-launcher.group={GROUP}\nmin.user.id={}\nbanned.users={}\n\
              worker.launcher.oci.run-root={SCRATCH}/run\nworker.launcher.oci.runc={runc}\n\
-             worker.launcher.oci.cgroup-parent=/soci-test\n",
-            USER.uid, BANNED.name,
+             worker.launcher.oci.cgroup-parent=/{}\n",
+            USER.uid,
+            BANNED.name,
+            container::cgroup_parent(),
         );
         let key = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
         let replaced: Vec<String> = lines.lines().map(key).collect();
