@@ -147,7 +147,10 @@ fn a_process_outside_of_containers_is_never_profiled() {
 /// A first process that made itself a user namespace could show the launcher any mounts.
 #[test]
 fn a_container_that_made_a_user_namespace_is_refused() {
-    let (host, worker) = scene("echo up.; exec busybox unshare -U -m sleep 1000");
+    // Not before its launch is over: the launcher refuses what has more rights than it was given.
+    let launched = "until [ -s artifacts/container-*.pid ]; do sleep 0.01; done";
+    let script = format!("echo up.; {launched}; exec busybox unshare -U -m sleep 1000");
+    let (host, worker) = scene(&script);
     let init = format!("/proc/{}", worker.init(&host));
     let own = fs::read_link("/proc/self/ns/user").unwrap();
     eventually("it has a user namespace", || {
