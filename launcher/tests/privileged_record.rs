@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::container::{Worker, cgroup_parent, eventually, is_running};
+use support::container::{Worker, cgroup_of, cgroup_parent, eventually, is_running};
 use support::image::Image;
 use support::{GROUP_ID, Host, SUPERVISOR, USER};
 
@@ -32,7 +32,7 @@ fn the_record_tells_whose_the_container_is_and_what_it_took() {
     assert_eq!(record["caller"], json!({"uid": SUPERVISOR.uid, "gid": GROUP_ID}));
     assert_eq!(record["workerRoot"], json!(host.storm().join("workers")));
     assert_eq!(record["user"], USER.name);
-    assert_eq!(record["cgroup"], format!("/{}/{}", cgroup_parent(), worker.container));
+    assert_eq!(record["cgroup"], cgroup_of(&worker.container));
     assert_eq!(record["layers"][0]["path"], json!(image.layers()[0]));
     assert_eq!(record["layers"][0]["mounted"], true);
     for name in ["init", "monitor"] {

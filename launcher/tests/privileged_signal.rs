@@ -197,7 +197,7 @@ fn record(host: &Host, victim: &Victim, change: impl FnOnce(&mut Value)) {
         "user": USER.name,
         "uid": USER.uid,
         "gid": USER.gid,
-        "cgroup": format!("/{}/none", support::container::cgroup_parent()),
+        "cgroup": support::container::cgroup_of("none"),
         "layers": [],
         "monitor": null,
         "init": {"pid": victim.0.id(), "startTime": victim.start_time()},

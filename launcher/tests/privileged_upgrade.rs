@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::container::{NOTHING, Worker, cgroup_parent, eventually, is_running, loops, mounts};
+use support::container::{NOTHING, Worker, cgroup_of, eventually, is_running, loops, mounts};
 use support::image::Image;
 use support::{Host, OTHER_USER, SUPERVISOR, USER, outcome};
 
@@ -65,7 +65,7 @@ fn start_as_storm_does(host: &Host, worker: &Worker, layer: &Path) -> u32 {
         "root": {"path": rootfs, "readonly": true},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {
-            "cgroupsPath": format!("/{}/{}", cgroup_parent(), worker.container),
+            "cgroupsPath": cgroup_of(&worker.container),
             "namespaces": namespaces,
         },
     });
@@ -180,7 +180,7 @@ fn a_run_root_from_before_the_host_was_started_anew_is_cleaned() {
     let amended = |worker: &Worker, change: &dyn Fn(&mut Value)| {
         let mut record = record.clone();
         record["containerId"] = json!(worker.container);
-        record["cgroup"] = json!(format!("/{}/{}", cgroup_parent(), worker.container));
+        record["cgroup"] = json!(cgroup_of(&worker.container));
         change(&mut record);
         let directory = run_root.join(&worker.container);
         for name in ["upper", "work/work"] {

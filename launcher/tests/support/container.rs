@@ -23,6 +23,11 @@ pub(crate) fn cgroup_parent() -> String {
     format!("soci-test.{}", std::process::id())
 }
 
+/// The cgroup of a container, as requests and records name it.
+pub(crate) fn cgroup_of(container: &str) -> String {
+    format!("/{}/{container}", cgroup_parent())
+}
+
 /// What [`Worker::traces`] has for a container of which nothing is left.
 pub(crate) const NOTHING: [PathBuf; 0] = [];
 
@@ -104,7 +109,7 @@ impl Worker {
                     "env": ["PATH=/usr/bin:/bin", "NAME=a b'c"],
                     "args": ["sh", script_path],
                 },
-                "linux": { "cgroupsPath": format!("/{}/{container}", cgroup_parent()) },
+                "linux": { "cgroupsPath": cgroup_of(&container) },
             },
         });
         workers().insert(container.clone());
