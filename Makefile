@@ -8,6 +8,7 @@ DESTDIR ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(TARGET_DIR)/release/libstorm_oci.so
 LAUNCHER := $(TARGET_DIR)/launcher/worker-launcher
+INIT := $(TARGET_DIR)/launcher/storm-oci-init
 JAR := build/libs/storm-oci.jar
 
 # Debian keeps runc, debootstrap, useradd and runuser from an ordinary account's PATH.
@@ -35,12 +36,12 @@ REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e
 
-.PHONY: help build library launcher jar install demo check fmt fuzz test bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: library launcher jar ## build the library, the launcher (for CONF_DIR) and the jar
+build: library launcher init jar ## build the library, the launcher (for CONF_DIR), its init and the jar
 
 library:
 	$(AS_CALLER) cargo build --release -p storm-oci-bridge
@@ -48,6 +49,10 @@ library:
 # Alone, so that no other crate's choice of features reaches root's program.
 launcher:
 	$(AS_CALLER) env STORM_OCI_CONF_DIR='$(CONF_DIR)' cargo build --profile launcher -p storm-oci-launcher
+
+# Static, since it runs in any image.
+init:
+	$(AS_CALLER) cargo rustc --profile launcher -p storm-oci-init -- -C target-feature=+crt-static
 
 jar: $(JAR)
 
@@ -65,10 +70,13 @@ install: build ## install below PREFIX for the group GROUP; the launcher reads C
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so'
 	install -m 0644 '$(JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar'
+	install -m 0755 '$(INIT)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init.new'
+	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init'
 	install -m 0755 conf/worker-profiler.sh '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh'
 	test -e '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' || { \
 	  sed -e 's/^\(storm.worker-launcher.group\)=.*/\1=$(GROUP)/' \
+	    -e 's|^\(worker.launcher.oci.init\)=.*|\1=$(PREFIX)/lib/storm-oci/storm-oci-init|' \
 	    -e 's|^\(worker.profiler.script.path\)=.*|\1=$(PREFIX)/lib/storm-oci/worker-profiler.sh|' conf/worker-launcher.cfg.example \
 	    > '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg' && chmod 0644 '$(DESTDIR)$(CONF_DIR)/worker-launcher.cfg'; }
 	install -o root -g '$(GROUP)' -m 6550 '$(LAUNCHER)' '$(DESTDIR)$(PREFIX)/bin/worker-launcher.new'
@@ -107,7 +115,7 @@ test-schema: ## every generated config.json against OCI's schema
 
 test-fuzz: fuzz ## what root parses, half a minute for each parser, and what stores send
 
-test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
+test-launcher: init ## root: a real setuid copy, accounts, mounts, cgroups, a full disk
 	cargo test --no-fail-fast -p storm-oci-launcher
 	cargo build --workspace --examples
 	cargo test --no-fail-fast --workspace $(PRIVILEGED_TESTS:%=--test %)
@@ -115,21 +123,21 @@ test-launcher: ## root: a real setuid copy, accounts, mounts, cgroups, a full di
 	env LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' cargo test -p storm-oci-launcher --test privileged_monitor -- --include-ignored --nocapture
 	tests/compliance/check-runc
 
-test-guards: ## root: each guard of the launcher is taken out, and a test must miss it
+test-guards: init ## root: each guard of the launcher is taken out, and a test must miss it
 	cargo test -p storm-oci-launcher --test guards -- --include-ignored --nocapture
 
 # As Linux 4.18. Which mounts such a kernel leaves open for a moment is in docs/adr/0011.
 OLD_KERNEL := openat2,mount-api,mount-setattr,pidfd,loop-configure,erofs-file
-LADDER_TESTS := attack_layers attack_mounts attack_paths attack_run privileged_layers privileged_profile \
+LADDER_TESTS := attack_layers attack_mounts attack_paths attack_run privileged_init privileged_layers privileged_profile \
   privileged_reap privileged_record privileged_run privileged_signal privileged_verbs
 
-test-ladder: ## root: the launcher's tests, with what stands in for newer kernels' calls
+test-ladder: init ## root: the launcher's tests, with what stands in for newer kernels' calls
 	cargo build -p storm-oci-launcher --features test-switches --target-dir '$(TARGET_DIR)/guards'
 	env STORM_OCI_WITHOUT='$(OLD_KERNEL)' LAUNCHER_UNDER_TEST='$(abspath $(TARGET_DIR))/guards/debug/worker-launcher' \
 	  cargo test -p storm-oci-launcher $(LADDER_TESTS:%=--test %) -- \
 	  --skip cve_2025_6019_no_mount_is_unrestricted_for_a_moment
 
-test-vm: ## root: the launcher's tests on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
+test-vm: init ## root: the launcher's tests on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
 	tests/vm/test-launcher
 
 test-store: ## HDFS with and without Kerberos, S3, HTTP: real servers, and their faults

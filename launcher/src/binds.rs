@@ -13,7 +13,7 @@ use crate::kernel::{clone_mounts, open_path};
 use crate::privilege::{Identity, acting_as};
 use crate::proc_fd;
 use crate::switches::without;
-use crate::trusted::trust;
+use crate::trusted::{open_program, trust};
 
 /// What a mount point must be to take a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,6 +51,32 @@ pub(crate) fn clone_all(
         Ok(kind)
     };
     mounts.iter().enumerate().map(clone).collect()
+}
+
+/// Clones the init to `<container>/binds/<number>`, read-only.
+///
+/// # Errors
+///
+/// [`Step::Config`] as [`open_init`]; [`Step::BindSource`].
+pub(crate) fn clone_init(container: &Directory, config: &Config, number: usize) -> Result<()> {
+    let init = open_init(config)?;
+    let place = container.open("binds")?.create(&number.to_string(), 0o600)?;
+    clone_mounts(&init, place, true).at(Step::BindSource, "storm-oci-init")
+}
+
+/// Opens the init's program file: root's, and only root's to write, all the way from `/`.
+///
+/// # Errors
+///
+/// [`Step::Config`] when there is none, or it is not as it should be.
+pub(crate) fn open_init(config: &Config) -> Result<OwnedFd> {
+    let Some(path) = &config.init else {
+        let fix = "set it to the path of storm-oci-init, or storm.oci.init in storm.yaml to false";
+        return Err(Step::Config
+            .refused("worker.launcher.oci.init", "it is not set")
+            .with_hint(fix));
+    };
+    open_program(path)
 }
 
 fn open_source(user: &Identity, source: &HostPath) -> Result<OwnedFd> {

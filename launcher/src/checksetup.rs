@@ -42,8 +42,8 @@ pub(crate) fn check(powerless: Option<LauncherError>) -> u8 {
     if let Some(config) = &config {
         found.check_accounts(config);
         found.note(|found| found.check_runc(config, as_root));
-        if let Some(script) = &config.profiler_script {
-            found.note(|found| found.check_program(script));
+        for program in config.init.iter().chain(&config.profiler_script) {
+            found.note(|found| found.check_program(program));
         }
         found.note(|found| found.check_run_root(config));
         found.check_lists(config);

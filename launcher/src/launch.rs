@@ -92,6 +92,9 @@ fn steps(launch: &mut Launch<'_>) -> Result<()> {
     phases.end("root file system");
     image::check_program(&root, runtime)?;
     let kinds = binds::clone_all(&view.container, call, &runtime.mounts)?;
+    if request.init {
+        binds::clone_init(&view.container, config, kinds.len())?;
+    }
     phases.end("binds");
     image::prepare(&root, runtime, &kinds)?;
     make_read_only(&root).at(Step::Mount, "root file system")?;

@@ -11,6 +11,7 @@ use storm_oci_request::{Caller, ContainerId, HostPath, LaunchRecord, LaunchState
 
 use crate::Call;
 use crate::account;
+use crate::binds;
 use crate::container::Host;
 use crate::error::{At, Result, Step, must};
 use crate::launch::{self, Launch};
@@ -45,8 +46,11 @@ pub(crate) fn run(
     phases.end("request");
     let layers = open_all(call, &request.layers)?;
     let host = Host::open(call)?;
-    // Only a look: where runc is missing, nothing is to have changed.
+    // Only a look: where a program is missing, nothing is to have changed.
     Runc::open(config)?;
+    if request.init {
+        binds::open_init(config)?;
+    }
     phases.end("open");
     // The record before anything is done: it says whose what follows is.
     let record = LaunchRecord {

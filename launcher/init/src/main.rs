@@ -6,6 +6,9 @@
 //! its shutdown hooks. This program runs the worker's command as its child, passes signals on,
 //! reaps, and stays until the last process has ended.
 //!
+//! Signals go to every process that `/proc` shows. So it works as a pid namespace's first process
+//! only, below that namespace's `/proc`: anywhere else it would signal the host's.
+//!
 //! It runs as the topology's user, with that user's rights and none more: whoever may signal or
 //! trace the worker may do so to it.
 //!
@@ -19,10 +22,11 @@ mod sys;
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::{self, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -52,6 +56,10 @@ fn main() -> ExitCode {
         return ExitCode::from(INTERNAL);
     };
     let arguments: Vec<OsString> = arguments.collect();
+    if !is_first() {
+        say("cannot start: it is not the first process of `/proc`'s pid namespace");
+        return ExitCode::from(INTERNAL);
+    }
     // Before there is a child: none of its signals is lost.
     let code = match block_signals() {
         Ok(signals) => match start(&program, &arguments) {
@@ -68,6 +76,11 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+fn is_first() -> bool {
+    let shown = fs::read_link("/proc/self");
+    process::id() == 1 && shown.is_ok_and(|shown| shown.as_os_str() == "1")
 }
 
 fn block_signals() -> Result<SignalFd, Errno> {

@@ -26,6 +26,9 @@ pub struct Config {
     pub runc: HostPath,
     /// The seconds that runc may take for one task before it is ended.
     pub runc_timeout_secs: u16,
+    /// The program that is the first of a container whose request wants one; `None` when there is
+    /// none.
+    pub init: Option<HostPath>,
     /// The cgroup below which every container's is.
     pub cgroup_parent: CgroupPath,
     /// What may be bound read-only, with all below it. When this and [`Self::rw_mounts`] are
@@ -101,6 +104,10 @@ impl Config {
                 let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
                 seconds.ok_or_else(|| format!("{text:?} is no number of seconds from 1 to 65535"))
             });
+        let optional = |text: &str| {
+            Some(text).filter(|text| !text.is_empty()).map(HostPath::parse).transpose()
+        };
+        let init = file.value("worker.launcher.oci.init", Some(""), optional);
         let cgroup_parent =
             file.value("worker.launcher.oci.cgroup-parent", Some("/storm"), CgroupPath::parse);
         let ro_mounts = file.value("worker.launcher.oci.ro-mounts", None, paths);
@@ -109,9 +116,7 @@ impl Config {
         let host_commands = file.value("worker.launcher.host-commands", Some("true"), |text| {
             text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
         });
-        let profiler_script = file.value("worker.profiler.script.path", Some(""), |text| {
-            Some(text).filter(|text| !text.is_empty()).map(HostPath::parse).transpose()
-        });
+        let profiler_script = file.value("worker.profiler.script.path", Some(""), optional);
         // The original's, so that its file keeps working; nothing reads them.
         for (key, default) in
             [("docker.binary", "/usr/bin/docker"), ("nsenter.binary", "/usr/bin/nsenter")]
@@ -128,6 +133,7 @@ impl Config {
                 run_root: run_root?,
                 runc: runc?,
                 runc_timeout_secs: runc_timeout_secs?,
+                init: init?,
                 cgroup_parent: cgroup_parent?,
                 ro_mounts,
                 rw_mounts,
@@ -266,7 +272,7 @@ mod tests {
         assert_eq!(config.runc_timeout_secs, 60);
         assert_eq!((config.host_commands, config.profiler_script), (true, None));
         assert_eq!((config.ro_mounts, config.rw_mounts, config.layer_dirs), (None, None, None));
-        assert_eq!(config.effective.len(), 11, "keys without a default and a value are not there");
+        assert_eq!(config.effective.len(), 12, "keys without a default and a value are not there");
     }
 
     #[test]

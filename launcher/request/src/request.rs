@@ -44,6 +44,9 @@ pub struct LaunchRequest {
     pub layers: Vec<RequestLayer>,
     /// How many unused layers stay mounted when the container is reaped.
     pub reap_layer_keep_count: u32,
+    /// Whether the launcher's own init is the container's first process and starts the program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
     /// What goes into the container's own configuration.
     pub oci_runtime_config: RuntimeConfig,
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ids::HostPath;
-use crate::request::{BindMount, LaunchRequest, RuntimeConfig};
+use crate::request::{LaunchRequest, RuntimeConfig};
 
 /// What the launcher adds to a request.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct SpecInputs<'a> {
     /// The mounted root file system.
     pub rootfs: &'a HostPath,
     /// The directory with the clones of the mounts' sources, each named by its mount's number from
-    /// 0 on.
+    /// 0 on, and, under the next number, of the launcher's init.
     pub binds: &'a HostPath,
     /// Limits of the first process; what is not named is inherited from runc.
     pub rlimits: &'a [Rlimit],
@@ -67,6 +67,10 @@ const LAUNCHER_MOUNTS: [(&str, &str, &str, &[&str]); 7] = [
     ("cgroup", "/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
 ];
 
+/// Where the container has the launcher's init: in a directory that is the launcher's, so that no
+/// image and no request has anything there.
+const INIT: &str = "/dev/storm-oci-init";
+
 /// The configuration of the request's container.
 #[must_use]
 pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
@@ -74,7 +78,15 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
     let fixed = LAUNCHER_MOUNTS.iter().map(|(kind, destination, source, options)| {
         json!({"type": kind, "destination": destination, "source": source, "options": options})
     });
-    let binds = mounts.iter().enumerate().map(|(index, mount)| bind(mount, index, inputs));
+    let recursive = inputs.recursive_options;
+    let clone = |index| inputs.binds.numbered(index);
+    let init = request.init.then(|| bind(&INIT, &clone(mounts.len()), true, recursive));
+    let binds = mounts
+        .iter()
+        .enumerate()
+        .map(|(index, mount)| bind(&mount.destination, &clone(index), mount.read_only, recursive));
+    let first = request.init.then_some(INIT);
+    let arguments = first.into_iter().chain(process.args.iter().map(String::as_str));
     let limits = linux.resources.as_ref();
     without_nulls(json!({
         "ociVersion": "1.0.0",
@@ -83,7 +95,7 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
         // it anew without `nosuid` and `nodev`.
         "root": {"path": inputs.rootfs, "readonly": false},
         "process": {
-            "args": process.args,
+            "args": arguments.collect::<Vec<&str>>(),
             "cwd": process.cwd,
             "env": process.env,
             "noNewPrivileges": true,
@@ -98,7 +110,7 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
                 "additionalGids": not_empty(inputs.additional_gids),
             },
         },
-        "mounts": fixed.chain(binds).collect::<Vec<Value>>(),
+        "mounts": fixed.chain(init).chain(binds).collect::<Vec<Value>>(),
         "linux": {
             "cgroupsPath": linux.cgroups_path,
             "resources": {
@@ -137,23 +149,23 @@ fn without_nulls(mut document: Value) -> Value {
     document
 }
 
-/// The request's mount, with its source's clone in place of the source.
+/// A bind mount of a source's clone.
 ///
 /// No set-user-ID programs, no devices, and read-only each hold for the mounts below it too: plain
 /// `ro` leaves those writable. The recursive forms also keep what the source has beyond them, such
 /// as the host's `noexec`, which a remount with the plain forms would clear. Without them runc only
 /// binds the clone, which the launcher has restricted already.
-fn bind(mount: &BindMount, index: usize, inputs: &SpecInputs<'_>) -> Value {
-    let options = if inputs.recursive_options {
-        let access = if mount.read_only { "rro" } else { "rw" };
+fn bind(destination: &impl Serialize, clone: &HostPath, read_only: bool, recursive: bool) -> Value {
+    let options = if recursive {
+        let access = if read_only { "rro" } else { "rw" };
         json!([access, "rbind", "rprivate", "rnosuid", "rnodev"])
     } else {
         json!(["rbind", "rprivate"])
     };
     json!({
         "type": "bind",
-        "destination": mount.destination,
-        "source": inputs.binds.numbered(index),
+        "destination": destination,
+        "source": clone,
         "options": options,
     })
 }

@@ -56,6 +56,7 @@ pub(crate) mod keys {
     pub(crate) const HADOOP_OPTIONS: &str = "storm.oci.hadoop.options";
     pub(crate) const HDFS_KEYTAB: &str = "storm.hdfs.login.keytab";
     pub(crate) const HDFS_PRINCIPAL: &str = "storm.hdfs.login.principal";
+    pub(crate) const INIT: &str = "storm.oci.init";
     pub(crate) const LAYERS_TO_KEEP: &str = "storm.oci.layer.mounts.to.keep";
     pub(crate) const MEMORY_ENFORCEMENT: &str = "storm.cgroup.memory.enforcement.enable";
     pub(crate) const CPU_LIMIT: &str = "storm.worker.cgroup.cpu.limit";
@@ -83,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) nscd_dir: HostPath,
     pub(crate) seccomp: Option<Seccomp>,
     pub(crate) layers_to_keep: u32,
+    /// Whether the launcher's init is the first process of a container.
+    pub(crate) init: bool,
     pub(crate) enforce_memory: bool,
     /// Percent of one core; takes the place of what the scheduler asks for.
     pub(crate) cpu_limit: Option<u64>,
@@ -107,6 +110,7 @@ impl Settings {
         let layers_to_keep = reader
             .whole(keys::LAYERS_TO_KEEP, "a whole number of at least 0")
             .unwrap_or(DEFAULT_LAYERS_TO_KEEP);
+        let init = reader.boolean(keys::INIT, true);
         let enforce_memory = reader.boolean(keys::MEMORY_ENFORCEMENT, false);
         let cpu_limit = reader.positive(keys::CPU_LIMIT);
         let numa = NumaZones::read(reader);
@@ -133,6 +137,7 @@ impl Settings {
                 nscd_dir: nscd_dir?,
                 seccomp,
                 layers_to_keep,
+                init,
                 enforce_memory,
                 cpu_limit,
                 numa,

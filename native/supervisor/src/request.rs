@@ -49,6 +49,7 @@ pub(crate) fn compose(
             .map(|layer| RequestLayer { media_type: layer.media_type, path: layer.path.clone() })
             .collect(),
         reap_layer_keep_count: settings.layers_to_keep,
+        init: settings.init,
         oci_runtime_config: RuntimeConfig {
             mounts,
             process: Process {

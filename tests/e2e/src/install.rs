@@ -57,11 +57,13 @@ pub fn write_launcher_conf(layout: &Layout, banned: &[&str]) -> Result<(), E2eEr
          banned.users=bin,{}\n\
          worker.launcher.oci.run-root={}\n\
          worker.launcher.oci.runc=/usr/sbin/runc\n\
+         worker.launcher.oci.init={}\n\
          worker.launcher.oci.cgroup-parent={}\n\
          worker.profiler.script.path={}\n",
         layout.daemon_account(),
         banned.join(","),
         layout.run_root.display(),
+        layout.init().display(),
         layout.cgroup_parent(),
         layout.profiler().display(),
     )

@@ -71,6 +71,12 @@ impl Layout {
         self.scratch("prefix/bin/worker-launcher")
     }
 
+    /// The installed init of containers.
+    #[must_use]
+    pub fn init(&self) -> PathBuf {
+        self.prefix().join("lib/storm-oci/storm-oci-init")
+    }
+
     /// The installed profiler script.
     #[must_use]
     pub fn profiler(&self) -> PathBuf {

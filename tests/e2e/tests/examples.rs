@@ -34,13 +34,14 @@ const SPECIFIED: [&str; 21] = [
 ];
 
 /// Keys of the launcher's configuration, with their defaults.
-const LAUNCHER: [(&str, &str); 11] = [
+const LAUNCHER: [(&str, &str); 12] = [
     ("storm.worker-launcher.group", "storm"),
     ("min.user.id", "1000"),
     ("banned.users", "bin"),
     ("worker.launcher.oci.run-root", "/run/worker-launcher"),
     ("worker.launcher.oci.runc", "/usr/bin/runc"),
     ("worker.launcher.oci.runc-timeout-secs", "60"),
+    ("worker.launcher.oci.init", ""),
     ("worker.launcher.oci.cgroup-parent", "/storm"),
     ("worker.launcher.host-commands", "true"),
     ("worker.profiler.script.path", ""),

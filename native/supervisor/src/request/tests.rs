@@ -99,6 +99,7 @@ fn composed(change: Value, entrypoint: Value, reserve: Value, document: &LaunchD
     let mut all = json!({
         keys::READONLY_BINDS: ["/home/y/lib64/storm", "/etc/krb5.conf"],
         keys::SECCOMP_PROFILE: profile.to_str().unwrap(),
+        keys::INIT: false,
     });
     for (key, value) in change.as_object().unwrap() {
         all[key] = value.clone();
@@ -127,6 +128,14 @@ fn reserve(cpu: i64) -> Value {
 fn the_appendix_inputs_give_the_appendix_request() {
     let request = composed(json!({}), Value::Null, reserve(140), &launch_document());
     assert_eq!(request, appendix());
+}
+
+#[test]
+fn containers_have_our_init_unless_a_setting_says_no() {
+    assert!(settings(json!({})).init);
+    let change = json!({keys::INIT: true});
+    let request = composed(change, Value::Null, reserve(140), &launch_document());
+    assert_eq!(request["init"], true);
 }
 
 #[test]
