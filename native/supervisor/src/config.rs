@@ -9,6 +9,7 @@ mod store;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use storm_oci_request::{CgroupPath, HostPath, Seccomp};
 use storm_oci_store::StoreSettings;
@@ -57,6 +58,7 @@ pub(crate) mod keys {
     pub(crate) const HDFS_KEYTAB: &str = "storm.hdfs.login.keytab";
     pub(crate) const HDFS_PRINCIPAL: &str = "storm.hdfs.login.principal";
     pub(crate) const INIT: &str = "storm.oci.init";
+    pub(crate) const RELAUNCH_PAUSE: &str = "storm.oci.relaunch.backoff.max.secs";
     pub(crate) const LAYERS_TO_KEEP: &str = "storm.oci.layer.mounts.to.keep";
     pub(crate) const MEMORY_ENFORCEMENT: &str = "storm.cgroup.memory.enforcement.enable";
     pub(crate) const CPU_LIMIT: &str = "storm.worker.cgroup.cpu.limit";
@@ -73,6 +75,10 @@ const DEFAULT_CGROUP_PARENT: &str = "/storm";
 const DEFAULT_NSCD_DIR: &str = "/var/run/nscd";
 const DEFAULT_LAYERS_TO_KEEP: u32 = 100;
 
+/// Half of the time that Storm gives a worker to start: a worker whose end is told no later is
+/// launched anew because of that, and not because its time is over.
+const DEFAULT_RELAUNCH_PAUSE: Duration = Duration::from_secs(60);
+
 /// The configuration of one supervisor, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -86,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) layers_to_keep: u32,
     /// Whether the launcher's init is the first process of a container.
     pub(crate) init: bool,
+    /// How long a worker's failure to start may be kept from Storm.
+    pub(crate) longest_relaunch_pause: Duration,
     pub(crate) enforce_memory: bool,
     /// Percent of one core; takes the place of what the scheduler asks for.
     pub(crate) cpu_limit: Option<u64>,
@@ -111,6 +119,9 @@ impl Settings {
             .whole(keys::LAYERS_TO_KEEP, "a whole number of at least 0")
             .unwrap_or(DEFAULT_LAYERS_TO_KEEP);
         let init = reader.boolean(keys::INIT, true);
+        let longest_relaunch_pause = reader
+            .whole(keys::RELAUNCH_PAUSE, "a whole number of seconds, 0 for none")
+            .map_or(DEFAULT_RELAUNCH_PAUSE, |secs: u32| Duration::from_secs(secs.into()));
         let enforce_memory = reader.boolean(keys::MEMORY_ENFORCEMENT, false);
         let cpu_limit = reader.positive(keys::CPU_LIMIT);
         let numa = NumaZones::read(reader);
@@ -138,6 +149,7 @@ impl Settings {
                 seccomp,
                 layers_to_keep,
                 init,
+                longest_relaunch_pause,
                 enforce_memory,
                 cpu_limit,
                 numa,

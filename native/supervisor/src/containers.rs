@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::config::Settings;
 use crate::documents::{self, LaunchDocument, PrepareDocument, ReserveDocument};
+use crate::ends::Ends;
 use crate::error::SupervisorError;
 use crate::events::EventQueue;
 use crate::hierarchy::Hierarchies;
@@ -36,7 +37,8 @@ pub struct Containers {
     /// `None` when custom plugins resolve images.
     pub(crate) images: Option<Images>,
     pub(crate) watch: Watch,
-    pub(crate) events: EventQueue,
+    pub(crate) ends: Arc<Ends>,
+    events: EventQueue,
     /// The account this process runs as.
     pub(crate) account: AccountName,
     meter: Meter,
@@ -100,9 +102,12 @@ impl Containers {
         let in_use = records.clone().map(LayersInUse::new);
         let images = store.map(|store| problems.note(Images::new(store, in_use)));
         let account = problems.note(own_account(uid));
-        let watch = problems.note(Watch::start(events.clone(), MONITOR_GRACE));
         let complete = (|| {
             let settings = settings?;
+            let ends =
+                Ends::new(events.clone(), &settings.workers_root, settings.longest_relaunch_pause);
+            let ends = Arc::new(ends);
+            let watch = problems.note(Watch::start(Arc::clone(&ends), MONITOR_GRACE));
             let hierarchies = Arc::new(hierarchies?);
             Some(Self {
                 launcher,
@@ -114,6 +119,7 @@ impl Containers {
                     None => None,
                 },
                 watch: watch?,
+                ends,
                 events,
                 account: account?,
                 reservations: Mutex::default(),
@@ -190,6 +196,7 @@ impl Containers {
     /// None today.
     pub fn cleanup(&self, user: &str, worker_id: &str, port: i32) -> Result<(), SupervisorError> {
         self.release(worker_id);
+        self.ends.forget(worker_id);
         if let Some(worker) = parse_worker(worker_id) {
             self.meter.forget(&worker);
             self.reap(user, &worker, port);

@@ -12,30 +12,40 @@ const UNKNOWN_CODE: i32 = -1;
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
+/// What this process knows of a container that it launched itself.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) topology_id: String,
+    pub(crate) port: i64,
+}
+
 /// The end of one container.
 #[derive(Debug)]
 pub(crate) struct End {
-    container: ContainerId,
+    pub(crate) container: ContainerId,
     /// `None` when the monitor left no record.
-    record: Option<ExitRecord>,
-    requested: bool,
+    pub(crate) record: Option<ExitRecord>,
+    /// Whether Storm had asked for it: nobody need look at it then.
+    pub(crate) requested: bool,
+    /// `None` when an earlier process had launched it.
+    pub(crate) launched: Option<Launched>,
 }
 
 impl End {
-    pub(crate) const fn new(
-        container: ContainerId,
-        record: Option<ExitRecord>,
-        requested: bool,
-    ) -> Self {
-        Self { container, record, requested }
+    /// How it ended, in words that are the same whenever it ends so.
+    pub(crate) fn cause(&self) -> String {
+        let Some(record) = &self.record else {
+            return "ended; its exit code is not known: its monitor left none".to_owned();
+        };
+        let memory = if out_of_memory(record) { ", out of memory," } else { "" };
+        match (record.exit_code, record.signal) {
+            (Some(code), _) => format!("ended with exit code {code}{memory}"),
+            (None, Some(signal)) => format!("was ended by {}{memory}", SignalName(signal)),
+            (None, None) => "ended".to_owned(),
+        }
     }
 
-    /// Whether nobody need look at it: it was asked for.
-    pub(crate) const fn is_expected(&self) -> bool {
-        self.requested
-    }
-
-    pub(crate) fn into_event(self) -> ExitEvent {
+    pub(crate) fn event(&self, before_heartbeat: bool) -> ExitEvent {
         let message = self.to_string();
         let record = self.record.as_ref();
         ExitEvent {
@@ -47,6 +57,8 @@ impl End {
             out_of_memory: record.is_some_and(out_of_memory),
             requested: self.requested,
             launch_failed: false,
+            before_heartbeat,
+            adopted: self.launched.is_none(),
             message,
         }
     }
@@ -135,6 +147,10 @@ mod tests {
         ContainerId::parse(&format!("6700-{UUID}")).unwrap()
     }
 
+    fn end(record: Option<ExitRecord>, requested: bool) -> End {
+        End { container: id(), record, requested, launched: None }
+    }
+
     fn record(exit_code: Option<i32>, signal: Option<i32>, oom_kills: u64) -> ExitRecord {
         ExitRecord {
             version: 1,
@@ -170,19 +186,31 @@ mod tests {
             ),
             (None, false, "ended; its exit code is not known: its monitor left none"),
         ] {
-            let end = End::new(id(), record, requested);
+            let end = end(record, requested);
             assert_eq!(end.to_string(), format!("container 6700-{UUID} {words}"));
         }
     }
 
     #[test]
+    fn a_cause_is_the_same_whenever_it_comes() {
+        for (record, words) in [
+            (Some(record(Some(1), None, 0)), "ended with exit code 1"),
+            (Some(record(None, Some(9), 2)), "was ended by signal 9 (SIGKILL), out of memory,"),
+            (None, "ended; its exit code is not known: its monitor left none"),
+        ] {
+            assert_eq!(end(record, false).cause(), words);
+        }
+    }
+
+    #[test]
     fn the_end_as_an_event() {
-        let event = End::new(id(), Some(record(None, Some(9), 1)), true).into_event();
+        let event = end(Some(record(None, Some(9), 1)), true).event(false);
         assert_eq!(event.worker_id, UUID);
         assert_eq!((event.exit_code, event.signal), (None, Some(9)));
         assert_eq!(event.shell_code, 137);
         assert!(event.out_of_memory && event.requested && !event.launch_failed);
-        let event = End::new(id(), None, false).into_event();
+        assert!(event.adopted && !event.before_heartbeat);
+        let event = end(None, false).event(true);
         assert_eq!((event.exit_code, event.signal), (None, None));
         assert_eq!(event.shell_code, -1);
     }

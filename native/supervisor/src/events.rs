@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -45,6 +46,10 @@ pub struct ExitEvent {
     pub requested: bool,
     /// Whether the container never started.
     pub launch_failed: bool,
+    /// Whether the worker never told that it works: there is no heartbeat of its own.
+    pub before_heartbeat: bool,
+    /// Whether an earlier process had launched it.
+    pub adopted: bool,
     /// One line for Storm's log.
     pub message: String,
 }
@@ -75,6 +80,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Event>,
+    /// Exits to be told later, in no order.
+    later: Vec<(Instant, ExitEvent)>,
     waiting_logs: usize,
     dropped_logs: u64,
     closed: bool,
@@ -91,6 +98,17 @@ impl EventQueue {
     pub fn exit(&self, event: ExitEvent) {
         self.lock().events.push_back(Event::Exit(event));
         self.shared.changed.notify_one();
+    }
+
+    /// Adds how a container ended, to be told at a later time.
+    pub(crate) fn exit_at(&self, event: ExitEvent, time: Instant) {
+        self.lock().later.push((time, event));
+        self.shared.changed.notify_one();
+    }
+
+    /// Drops the exits of a worker that are to be told later.
+    pub(crate) fn forget(&self, worker_id: &str) {
+        self.lock().later.retain(|(_, event)| event.worker_id != worker_id);
     }
 
     /// Adds a log line; never waits.
@@ -121,16 +139,27 @@ impl EventQueue {
             if state.closed {
                 return None;
             }
-            if let Some(event) = state.take() {
+            let now = Instant::now();
+            if let Some(event) = state.take(now) {
                 drop(state);
                 if let Ok(json) = serde_json::to_string(&event) {
                     return Some(json);
                 }
                 state = self.lock();
             } else {
-                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state, now);
             }
         }
+    }
+
+    /// Waits until something is added, or an exit is due.
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, now: Instant) -> MutexGuard<'a, State> {
+        let changed = &self.shared.changed;
+        let Some(due) = state.later.iter().map(|(time, _)| *time).min() else {
+            return changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        let left = due.saturating_duration_since(now);
+        changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Ends the queue: every waiting and later [`EventQueue::next`] gives `None`.
@@ -138,6 +167,7 @@ impl EventQueue {
         let mut state = self.lock();
         state.closed = true;
         state.events.clear();
+        state.later.clear();
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -149,7 +179,10 @@ impl EventQueue {
 }
 
 impl State {
-    fn take(&mut self) -> Option<Event> {
+    fn take(&mut self, now: Instant) -> Option<Event> {
+        if let Some(due) = self.later.iter().position(|(time, _)| *time <= now) {
+            return Some(Event::Exit(self.later.swap_remove(due).1));
+        }
         if self.dropped_logs > 0 && self.waiting_logs < WAITING_LOGS {
             let message = format!("{} log lines were dropped", self.dropped_logs);
             self.dropped_logs = 0;
@@ -169,6 +202,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn exit(worker: &str) -> ExitEvent {
@@ -181,6 +216,8 @@ mod tests {
             out_of_memory: false,
             requested: false,
             launch_failed: true,
+            before_heartbeat: true,
+            adopted: false,
             message: "gone".to_owned(),
         }
     }
@@ -192,7 +229,7 @@ mod tests {
         queue.log(LogLevel::Warn, "storm_oci.launch", "hello");
         assert_eq!(
             queue.next().unwrap(),
-            r#"{"type":"exit","workerId":"w","containerId":null,"exitCode":7,"signal":null,"shellCode":7,"outOfMemory":false,"requested":false,"launchFailed":true,"message":"gone"}"#
+            r#"{"type":"exit","workerId":"w","containerId":null,"exitCode":7,"signal":null,"shellCode":7,"outOfMemory":false,"requested":false,"launchFailed":true,"beforeHeartbeat":true,"adopted":false,"message":"gone"}"#
         );
         assert_eq!(
             queue.next().unwrap(),
@@ -216,13 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn a_later_exit_is_told_when_its_time_has_come() {
+        let queue = EventQueue::new();
+        let (second, first) = (Duration::from_millis(60), Duration::from_millis(30));
+        let start = Instant::now();
+        queue.exit_at(exit("second"), start + second);
+        queue.exit_at(exit("first"), start + first);
+        queue.exit_at(exit("forgotten"), start);
+        queue.forget("forgotten");
+        queue.exit(exit("now"));
+        assert!(queue.next().unwrap().contains("\"now\""));
+        assert!(queue.next().unwrap().contains("\"first\"") && start.elapsed() >= first);
+        assert!(queue.next().unwrap().contains("\"second\"") && start.elapsed() >= second);
+    }
+
+    #[test]
     fn close_wakes_a_waiting_reader() {
         let queue = EventQueue::new();
         let reader = std::thread::spawn({
             let queue = queue.clone();
             move || queue.next()
         });
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         queue.close();
         assert_eq!(reader.join().unwrap(), None);
         queue.exit(exit("w"));

@@ -10,8 +10,8 @@ use tracing::{error, info, warn};
 use crate::config::is_missing;
 use crate::containers::Containers;
 use crate::documents::{LaunchDocument, LaunchOutcome};
+use crate::end::Launched;
 use crate::error::SupervisorError;
-use crate::events::ExitEvent;
 use crate::image::LocalImage;
 use crate::launcher::LONG;
 use crate::mounts;
@@ -23,9 +23,6 @@ use crate::workfiles;
 
 /// The launcher's verb.
 const RUN: &str = "run-oci-container";
-
-/// The code an exit event carries when there never was a container.
-const NEVER_STARTED: i32 = -1;
 
 /// Makes an error of a panic, so that a fault costs one worker: libraries that read images panic
 /// now and then, and an exception on Storm's thread would end the supervisor. Nothing is left half
@@ -68,7 +65,8 @@ impl Containers {
             workfiles::write_request(&worker, &request)
         })?;
         phases.measure(phases::LAUNCHER, || self.run_launcher(&worker, &image, &request))?;
-        let record = self.watch_launched(&worker)?;
+        let launched = Launched { topology_id: document.topology_id.clone(), port: document.port };
+        let record = self.watch_launched(&worker, launched)?;
         phases.extend(&record.phases);
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
         let mounted = record.layers.iter().filter(|layer| layer.mounted).count();
@@ -170,7 +168,11 @@ impl Containers {
     }
 
     /// Reads the record of a container that the launcher says it started, and watches it.
-    fn watch_launched(&self, worker: &Worker) -> Result<LaunchRecord, SupervisorError> {
+    fn watch_launched(
+        &self,
+        worker: &Worker,
+        launched: Launched,
+    ) -> Result<LaunchRecord, SupervisorError> {
         let container = &worker.container;
         let record = self
             .records
@@ -178,33 +180,18 @@ impl Containers {
             .filter(|record| record.state == LaunchState::Started && record.init.is_some())
             .ok_or_else(|| SupervisorError::Unrecorded(container.to_string()))?;
         let exit = self.records.exit(container)?;
-        self.watch.add(Watched::new(&record, exit));
+        self.watch.add(Watched::new(&record, exit, Some(launched)));
         Ok(record)
     }
 
     fn failed(&self, document: &LaunchDocument, error: &SupervisorError) -> LaunchOutcome {
-        let message = error.report();
-        let hint = error.hint().map(str::to_owned);
-        let worker_id = crate::text::shown(&document.worker_id);
-        let advice = hint.as_deref().map_or_else(String::new, |hint| format!(" ({hint})"));
-        error!(
-            target: "storm_oci.launch",
-            "cannot launch worker {worker_id} of topology {} on port {}: {message}{advice}",
-            crate::text::shown(&document.topology_id),
-            document.port,
-        );
-        self.events.exit(ExitEvent {
-            worker_id: document.worker_id.clone(),
-            container_id: Worker::parse(document).ok().map(|worker| worker.container.to_string()),
-            exit_code: None,
-            signal: None,
-            shell_code: NEVER_STARTED,
-            out_of_memory: false,
-            requested: false,
-            launch_failed: true,
-            message: message.clone(),
-        });
-        LaunchOutcome::Failed { started: false, code: error.code().as_str(), message, hint }
+        self.ends.never_started(document, error);
+        LaunchOutcome::Failed {
+            started: false,
+            code: error.code().as_str(),
+            message: error.report(),
+            hint: error.hint().map(str::to_owned),
+        }
     }
 }
 

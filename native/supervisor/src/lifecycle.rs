@@ -41,7 +41,7 @@ impl Containers {
             }
             let exit = self.records.exit(&record.container_id)?;
             info!(target: "storm_oci.lifecycle", "adopted container {}", record.container_id);
-            self.watch.add(Watched::new(&record, exit));
+            self.watch.add(Watched::new(&record, exit, None));
         }
         Ok(())
     }

@@ -15,11 +15,11 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use storm_oci_request::{ContainerId, LaunchRecord, ProcessRecord, WorkerId};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::end::End;
+use crate::end::{End, Launched};
+use crate::ends::Ends;
 use crate::error::SupervisorError;
-use crate::events::EventQueue;
 use crate::process;
 use crate::records::ExitFile;
 
@@ -49,11 +49,17 @@ pub(crate) struct Watched {
     init: Option<OwnedFd>,
     monitor: Option<OwnedFd>,
     exit: Option<ExitFile>,
+    launched: Option<Launched>,
 }
 
 impl Watched {
     /// Opens the processes that a container's record names, if they still are what it says.
-    pub(crate) fn new(record: &LaunchRecord, exit: Option<ExitFile>) -> Self {
+    /// `launched` is `None` when an earlier process launched it.
+    pub(crate) fn new(
+        record: &LaunchRecord,
+        exit: Option<ExitFile>,
+        launched: Option<Launched>,
+    ) -> Self {
         let open = |process: Option<ProcessRecord>, cgroup| {
             process.and_then(|process| process::open(process, cgroup))
         };
@@ -63,6 +69,7 @@ impl Watched {
             // The monitor is not in the container's cgroup.
             monitor: open(record.monitor, None),
             exit,
+            launched,
         }
     }
 }
@@ -72,7 +79,7 @@ struct Shared {
     epoll: OwnedFd,
     wake: OwnedFd,
     state: Mutex<State>,
-    events: EventQueue,
+    ends: Arc<Ends>,
     monitor_grace: Duration,
 }
 
@@ -89,17 +96,15 @@ struct Entry {
     init: Option<OwnedFd>,
     monitor: Option<OwnedFd>,
     exit: Option<ExitFile>,
+    launched: Option<Launched>,
     requested: bool,
     /// Set once the container has ended: until when its monitor is waited for.
     deadline: Option<Instant>,
 }
 
 impl Watch {
-    /// Starts the thread, which waits for a monitor this long at most.
-    pub(crate) fn start(
-        events: EventQueue,
-        monitor_grace: Duration,
-    ) -> Result<Self, SupervisorError> {
+    /// Starts the thread, which tells `ends` of each end and waits for a monitor this long at most.
+    pub(crate) fn start(ends: Arc<Ends>, monitor_grace: Duration) -> Result<Self, SupervisorError> {
         let kernel = |source: Errno| SupervisorError::Kernel {
             what: "make an epoll instance",
             source: source.into(),
@@ -108,8 +113,7 @@ impl Watch {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(kernel)?;
         let mark = epoll::EventData::new_u64(WAKE);
         epoll::add(&epoll, &wake, mark, epoll::EventFlags::IN).map_err(kernel)?;
-        let shared =
-            Arc::new(Shared { epoll, wake, state: Mutex::default(), events, monitor_grace });
+        let shared = Arc::new(Shared { epoll, wake, state: Mutex::default(), ends, monitor_grace });
         let thread = std::thread::Builder::new()
             .name("storm-oci-watch".to_owned())
             .spawn({
@@ -134,6 +138,7 @@ impl Watch {
             init: watched.init,
             monitor: watched.monitor,
             exit: watched.exit,
+            launched: watched.launched,
             requested: false,
             deadline: None,
         };
@@ -258,13 +263,8 @@ impl Shared {
                 None
             }
         };
-        let end = End::new(entry.container, record, entry.requested);
-        if end.is_expected() {
-            info!(target: "storm_oci.watch", "{end}");
-        } else {
-            warn!(target: "storm_oci.watch", "{end}");
-        }
-        self.events.exit(end.into_event());
+        let Entry { container, requested, launched, .. } = entry;
+        self.ends.ended(&End { container, record, requested, launched });
     }
 
     fn watch(&self, fd: &OwnedFd, mark: u64) -> bool {

@@ -3,8 +3,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use storm_oci_request::HostPath;
 
 use super::*;
+use crate::events::EventQueue;
 use crate::hierarchy::tests::UUID;
 use crate::process::tests::record_of;
 use crate::records::tests::RunRoot;
@@ -40,6 +42,7 @@ struct Node {
     watch: Watch,
     run_root: RunRoot,
     events: mpsc::Receiver<Value>,
+    _workers: tempfile::TempDir,
 }
 
 impl Node {
@@ -49,7 +52,10 @@ impl Node {
 
     fn with_grace(grace: Duration) -> Self {
         let queue = EventQueue::new();
-        let watch = Watch::start(queue.clone(), grace).unwrap();
+        let workers = tempfile::tempdir().unwrap();
+        let root = HostPath::parse(workers.path().to_str().unwrap()).unwrap();
+        let ends = Ends::new(queue.clone(), &root, PATIENCE);
+        let watch = Watch::start(Arc::new(ends), grace).unwrap();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
             while let Some(event) = queue.next() {
@@ -60,7 +66,7 @@ impl Node {
         });
         let run_root = RunRoot::new();
         run_root.write(&exit_name(), "");
-        Self { watch, run_root, events }
+        Self { watch, run_root, events, _workers: workers }
     }
 
     fn add(&self, init: Option<&Sleeper>, monitor: Option<&Sleeper>) {
@@ -69,6 +75,7 @@ impl Node {
             init: init.and_then(Sleeper::fd),
             monitor: monitor.and_then(Sleeper::fd),
             exit: self.run_root.records().exit(&container()).unwrap(),
+            launched: None,
         });
     }
 

@@ -1,0 +1,144 @@
+//! What follows from a container's end, or from one that never started: a line in the log, the
+//! moment at which Storm is told, and a record in the worker's artifacts.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use storm_oci_request::HostPath;
+use tracing::{error, info, warn};
+
+use crate::documents::LaunchDocument;
+use crate::end::{End, Launched};
+use crate::error::SupervisorError;
+use crate::events::{EventQueue, ExitEvent};
+use crate::relaunch::{Failure, Relaunch};
+use crate::text::shown;
+use crate::worker::Worker;
+
+/// The code an exit event carries when there never was a container.
+const NEVER_STARTED: i32 = -1;
+
+/// How the name of a heartbeat ends that Storm has written completely.
+const COMPLETE: &str = ".version";
+
+/// Deals with ends. Clones are not needed: who shares it shares it by reference count.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    events: EventQueue,
+    workers_root: PathBuf,
+    relaunch: Mutex<Relaunch>,
+}
+
+impl Ends {
+    /// Tells Storm through `events`; of what did not start, `longest_pause` after its end at the
+    /// latest.
+    pub(crate) fn new(
+        events: EventQueue,
+        workers_root: &HostPath,
+        longest_pause: Duration,
+    ) -> Self {
+        let workers_root = PathBuf::from(workers_root.as_str());
+        Self { events, workers_root, relaunch: Mutex::new(Relaunch::new(longest_pause)) }
+    }
+
+    /// A container has ended.
+    pub(crate) fn ended(&self, end: &End) {
+        let before_heartbeat = !self.has_heartbeat(end.container.worker_id().as_str());
+        let pause = match &end.launched {
+            _ if end.requested => {
+                info!(target: "storm_oci.watch", "{end}");
+                Duration::ZERO
+            }
+            Some(launched) if before_heartbeat => self.failed_to_start(end, launched),
+            launched => {
+                warn!(target: "storm_oci.watch", "{end}");
+                if let Some(launched) = launched {
+                    self.relaunch().started(launched.port);
+                }
+                Duration::ZERO
+            }
+        };
+        self.events.exit_at(end.event(before_heartbeat), Instant::now() + pause);
+    }
+
+    fn failed_to_start(&self, end: &End, launched: &Launched) -> Duration {
+        let cause = end.cause();
+        let failure = self.relaunch().failed(launched.port, &launched.topology_id, &cause);
+        if failure.repeated {
+            warn!(target: "storm_oci.watch", "container {} {cause} before its first heartbeat {}", end.container, Again(failure));
+        } else {
+            error!(target: "storm_oci.watch", "{end}, before its first heartbeat {}", Again(failure));
+        }
+        failure.pause
+    }
+
+    /// A worker could not be launched.
+    pub(crate) fn never_started(&self, document: &LaunchDocument, problem: &SupervisorError) {
+        let LaunchDocument { worker_id, topology_id, port, .. } = document;
+        let message = problem.report();
+        let cause = message.replace(worker_id, "");
+        let failure = self.relaunch().failed(*port, topology_id, &cause);
+        let (worker, topology) = (shown(worker_id), shown(topology_id));
+        let object = format_args!("worker {worker} of topology {topology} on port {port}");
+        if failure.repeated {
+            let code = problem.code().as_str();
+            warn!(target: "storm_oci.launch", "cannot launch {object}: {code} {}", Again(failure));
+        } else {
+            let hint = problem.hint().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+            error!(target: "storm_oci.launch", "cannot launch {object}: {message}{hint} {}", Again(failure));
+        }
+        let event = ExitEvent {
+            worker_id: worker_id.clone(),
+            container_id: Worker::parse(document).ok().map(|worker| worker.container.to_string()),
+            exit_code: None,
+            signal: None,
+            shell_code: NEVER_STARTED,
+            out_of_memory: false,
+            requested: false,
+            launch_failed: true,
+            before_heartbeat: true,
+            adopted: false,
+            message,
+        };
+        self.events.exit_at(event, Instant::now() + failure.pause);
+    }
+
+    /// Storm has dealt with a worker: nothing more is to be told of it.
+    pub(crate) fn forget(&self, worker_id: &str) {
+        self.events.forget(worker_id);
+    }
+
+    /// Whether a worker has told Storm's supervisor that it works. What cannot be looked at counts
+    /// as not: Storm is then told in both ways, and each is true.
+    fn has_heartbeat(&self, worker_id: &str) -> bool {
+        let directory = self.workers_root.join(worker_id).join("heartbeats");
+        let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(COMPLETE))
+    }
+
+    fn relaunch(&self) -> MutexGuard<'_, Relaunch> {
+        // A map is whole after every call.
+        self.relaunch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is said of a failure in a row of them.
+struct Again(Failure);
+
+impl fmt::Display for Again {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { in_a_row, repeated, pause } = self.0;
+        let same = if repeated { "with the same cause, " } else { "" };
+        let pause = pause.as_secs();
+        match in_a_row {
+            1 => formatter.write_str("(Storm tries again at once)"),
+            _ => write!(
+                formatter,
+                "({same}failure {in_a_row} in a row; Storm tries again in {pause} s)"
+            ),
+        }
+    }
+}
