@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the JVM finds native methods by their unmangled names")]
 
 use jni::EnvUnowned;
-use jni::objects::{JClass, JString};
+use jni::objects::{JByteArray, JClass, JString};
 use jni::sys::{jboolean, jint, jlong};
 use storm_oci_supervisor::{Containers, EventQueue, Images};
 
@@ -166,6 +166,25 @@ extern "system" fn Java_org_apache_storm_container_oci_NativeContainers_cleanup<
         let user = argument(env, &user, "user")?;
         let worker_id = argument(env, &worker_id, "workerId")?;
         Ok(containers.cleanup(&user, &worker_id, port)?)
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "system" fn Java_org_apache_storm_container_oci_NativeContainers_writeHeartbeat<'local>(
+    mut env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    containers: jlong,
+    worker_id: JString<'local>,
+    state: JByteArray<'local>,
+) {
+    call(&mut env, |env| {
+        let containers = library()?.handles.containers(containers)?;
+        let worker_id = argument(env, &worker_id, "workerId")?;
+        if state.is_null() {
+            return Err(BridgeError::Null { argument: "state" });
+        }
+        let state = env.convert_byte_array(&state)?;
+        Ok(containers.write_heartbeat(&worker_id, &state)?)
     })
 }
 

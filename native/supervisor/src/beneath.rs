@@ -30,6 +30,11 @@ impl Directory {
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
+    /// Opens a directory in this one.
+    pub(crate) fn directory(&self, name: &str) -> io::Result<Self> {
+        self.open_file(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
+    }
+
     /// Opens a regular file for reading.
     pub(crate) fn read(&self, name: &str) -> io::Result<File> {
         // A FIFO must not hold us up; the flag means nothing to regular files.

@@ -1,7 +1,7 @@
 //! Containers as Storm's `ResourceIsolationInterface` sees them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::unistd::{Uid, User};
@@ -13,6 +13,7 @@ use crate::documents::{self, LaunchDocument, PrepareDocument, ReserveDocument};
 use crate::ends::Ends;
 use crate::error::SupervisorError;
 use crate::events::EventQueue;
+use crate::heartbeat;
 use crate::hierarchy::Hierarchies;
 use crate::image::Images;
 use crate::in_use::LayersInUse;
@@ -202,6 +203,19 @@ impl Containers {
             self.reap(user, &worker, port);
         }
         Ok(())
+    }
+
+    /// Puts a heartbeat into a worker's directory: a whole local state, as Storm serializes it.
+    ///
+    /// # Errors
+    ///
+    /// [`SupervisorError::Write`] when the directory is not there, or cannot be written.
+    pub fn write_heartbeat(&self, worker_id: &str, state: &[u8]) -> Result<(), SupervisorError> {
+        let worker = WorkerId::parse(worker_id)
+            .map_err(|source| SupervisorError::Name { what: "worker", source })?;
+        let root = Path::new(self.settings.workers_root.as_str());
+        heartbeat::write(root, &worker, state)
+            .map_err(|source| SupervisorError::Write { path: root.join(worker.as_str()), source })
     }
 
     /// The memory a worker's container cannot give back, in bytes: its usage without inactive

@@ -2,27 +2,24 @@
 //! moment at which Storm is told, and a record in the worker's artifacts.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use storm_oci_request::HostPath;
+use storm_oci_request::{HostPath, WorkerId};
 use tracing::{error, info, warn};
 
 use crate::documents::LaunchDocument;
 use crate::end::{End, Launched};
 use crate::error::SupervisorError;
 use crate::events::{EventQueue, ExitEvent};
+use crate::heartbeat;
 use crate::relaunch::{Failure, Relaunch};
 use crate::text::shown;
 use crate::worker::Worker;
 
 /// The code an exit event carries when there never was a container.
 const NEVER_STARTED: i32 = -1;
-
-/// How the name of a heartbeat ends that Storm has written completely.
-const COMPLETE: &str = ".version";
 
 /// Deals with ends. Clones are not needed: who shares it shares it by reference count.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ impl Ends {
 
     /// A container has ended.
     pub(crate) fn ended(&self, end: &End) {
-        let before_heartbeat = !self.has_heartbeat(end.container.worker_id().as_str());
+        let before_heartbeat = !self.has_heartbeat(&end.container.worker_id());
         let pause = match &end.launched {
             _ if end.requested => {
                 info!(target: "storm_oci.watch", "{end}");
@@ -113,10 +110,11 @@ impl Ends {
 
     /// Whether a worker has told Storm's supervisor that it works. What cannot be looked at counts
     /// as not: Storm is then told in both ways, and each is true.
-    fn has_heartbeat(&self, worker_id: &str) -> bool {
-        let directory = self.workers_root.join(worker_id).join("heartbeats");
-        let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(COMPLETE))
+    fn has_heartbeat(&self, worker: &WorkerId) -> bool {
+        heartbeat::exists(&self.workers_root, worker).unwrap_or_else(|error| {
+            warn!(target: "storm_oci.watch", "cannot look for heartbeats of worker {worker}: {error}");
+            false
+        })
     }
 
     fn relaunch(&self) -> MutexGuard<'_, Relaunch> {

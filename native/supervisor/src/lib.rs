@@ -14,6 +14,7 @@ mod ends;
 mod error;
 mod events;
 mod executor;
+mod heartbeat;
 mod hierarchy;
 mod image;
 mod in_use;

@@ -43,6 +43,9 @@ final class NativeContainers {
     /** Removes what a worker left; {@code port} is -1 when it is not known. */
     static native void cleanup(long containers, String user, String workerId, int port) throws OciNativeException;
 
+    /** Puts a heartbeat, a serialized local state, into the directory of a worker that Storm still knows. */
+    static native void writeHeartbeat(long containers, String workerId, byte[] state) throws OciNativeException;
+
     /** Answers a worker's memory in use, in bytes. */
     static native long memoryUsage(long containers, String user, String workerId) throws OciNativeException;
 

@@ -2,12 +2,13 @@ package org.apache.storm.container.oci;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
+import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.slf4j.event.Level;
 
 /**
- * One daemon thread that waits for a handle's events and passes them on: exits to their callbacks, log lines to slf4j.
+ * One daemon thread that waits for a handle's events and passes them on: exits to whom they concern, log lines to slf4j.
  *
  * <p>The thread ends when the handle is closed, and never keeps the JVM from exiting.
  */
@@ -21,15 +22,15 @@ final class NativeEvents implements Runnable {
     private static final long PAUSE_MILLIS = 1000;
 
     private final long handle;
-    private final ExitCallbacks callbacks;
+    private final Consumer<JsonNode> exits;
 
-    private NativeEvents(long handle, ExitCallbacks callbacks) {
+    private NativeEvents(long handle, Consumer<JsonNode> exits) {
         this.handle = handle;
-        this.callbacks = callbacks;
+        this.exits = exits;
     }
 
-    static void start(String name, long handle, ExitCallbacks callbacks) {
-        Thread thread = new Thread(new NativeEvents(handle, callbacks), name);
+    static void start(String name, long handle, Consumer<JsonNode> exits) {
+        Thread thread = new Thread(new NativeEvents(handle, exits), name);
         thread.setDaemon(true);
         thread.start();
     }
@@ -64,7 +65,7 @@ final class NativeEvents implements Runnable {
         }
         // The library has logged the end already, with its reason.
         LOG.debug("Exit event: {}", event);
-        callbacks.call(event.path("workerId").asText(), event.path("shellCode").asInt(-1));
+        exits.accept(event);
     }
 
     private static void log(JsonNode event) {

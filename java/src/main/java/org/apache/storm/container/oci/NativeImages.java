@@ -47,7 +47,7 @@ final class NativeImages {
             NativeImages images = OPEN.get(document);
             if (images == null) {
                 images = new NativeImages(NativeContainers.openImages(Json.text(document)));
-                NativeEvents.start("oci-image-events", images.handle, new ExitCallbacks());
+                NativeEvents.start("oci-image-events", images.handle, exit -> { });
                 OPEN.put(document, images);
             }
             return images;

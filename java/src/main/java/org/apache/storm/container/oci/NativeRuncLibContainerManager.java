@@ -38,7 +38,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
     /** What a shell answers for a command that could not be started. */
     private static final int NOT_STARTED = 126;
 
-    private final ExitCallbacks callbacks = new ExitCallbacks();
+    private volatile ExitCallbacks callbacks;
     private volatile ImagePlugins plugins;
     private volatile long handle;
 
@@ -67,7 +67,8 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
             throw new OciNativeException(OciNativeException.CONFIG, String.join("\n", problems));
         }
         handle = opened;
-        NativeEvents.start("oci-container-events", handle, callbacks);
+        callbacks = new ExitCallbacks(new WorkerHeartbeats(conf, handle));
+        NativeEvents.start("oci-container-events", handle, callbacks::ended);
     }
 
     private ObjectNode prepareDocument() throws IOException {
@@ -103,7 +104,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
     public void launchWorkerProcess(String user, String topologyId, Map<String, Object> topoConf, int port,
                                     String workerId, List<String> command, Map<String, String> env, String logPrefix,
                                     ExitCodeCallback processExitCallback, File targetDir) {
-        callbacks.register(workerId, processExitCallback);
+        callbacks.register(workerId, topologyId, port, processExitCallback);
         try {
             Map<String, String> environment = environment(env);
             ObjectNode document = Json.object()
@@ -127,7 +128,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
             LOG.debug("Launch of worker {}: {}", workerId, outcome);
         } catch (IOException | RuntimeException e) {
             LOG.error("Cannot launch worker {} of {}: {}", workerId, topologyId, reason(e), e);
-            callbacks.call(workerId, NOT_STARTED);
+            callbacks.call(workerId, NOT_STARTED, true);
         }
     }
 
