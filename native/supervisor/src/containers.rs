@@ -105,11 +105,14 @@ impl Containers {
         let account = problems.note(own_account(uid));
         let complete = (|| {
             let settings = settings?;
-            let ends =
-                Ends::new(events.clone(), &settings.workers_root, settings.longest_relaunch_pause);
-            let ends = Arc::new(ends);
-            let watch = problems.note(Watch::start(Arc::clone(&ends), MONITOR_GRACE));
             let hierarchies = Arc::new(hierarchies?);
+            let ends = Arc::new(Ends::new(
+                events.clone(),
+                &settings.workers_root,
+                Arc::clone(&hierarchies),
+                settings.longest_relaunch_pause,
+            ));
+            let watch = problems.note(Watch::start(Arc::clone(&ends), MONITOR_GRACE));
             Some(Self {
                 launcher,
                 records: records?,

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use storm_oci_request::{ContainerId, ExitRecord};
+use storm_oci_request::{CgroupPath, ContainerId, ExitRecord};
 
+use crate::beneath::Directory;
+use crate::documents::PhaseDocument;
 use crate::events::ExitEvent;
+use crate::hierarchy::Hierarchies;
+use crate::oom::{HitsAbove, OutOf};
 
 /// The code that stands for an unknown one.
 const UNKNOWN_CODE: i32 = -1;
@@ -19,6 +23,19 @@ pub(crate) struct Launched {
     pub(crate) port: i64,
 }
 
+/// What is known of a container before its end.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// `None` when an earlier process launched it.
+    pub(crate) launched: Option<Launched>,
+    /// The steps of the launch: of one by an earlier process, the launcher's.
+    pub(crate) phases: Vec<PhaseDocument>,
+    pub(crate) cgroup: CgroupPath,
+    pub(crate) hits_above: HitsAbove,
+    /// `None` when it cannot be opened.
+    pub(crate) artifacts: Option<Directory>,
+}
+
 /// The end of one container.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -27,8 +44,7 @@ pub(crate) struct End {
     pub(crate) record: Option<ExitRecord>,
     /// Whether Storm had asked for it: nobody need look at it then.
     pub(crate) requested: bool,
-    /// `None` when an earlier process had launched it.
-    pub(crate) launched: Option<Launched>,
+    pub(crate) known: Known,
 }
 
 impl End {
@@ -45,6 +61,13 @@ impl End {
         }
     }
 
+    /// Whose memory ran out; `None` when none did.
+    pub(crate) fn out_of(&self, hierarchies: &Hierarchies) -> Option<OutOf> {
+        let Known { hits_above, cgroup, .. } = &self.known;
+        let killed = self.record.as_ref().is_some_and(out_of_memory);
+        killed.then(|| hits_above.out_of(hierarchies, cgroup))
+    }
+
     pub(crate) fn event(&self, before_heartbeat: bool) -> ExitEvent {
         let message = self.to_string();
         let record = self.record.as_ref();
@@ -58,7 +81,7 @@ impl End {
             requested: self.requested,
             launch_failed: false,
             before_heartbeat,
-            adopted: self.launched.is_none(),
+            adopted: self.known.launched.is_none(),
             message,
         }
     }
@@ -139,7 +162,7 @@ impl fmt::Display for SignalName {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::hierarchy::tests::UUID;
 
@@ -147,8 +170,19 @@ mod tests {
         ContainerId::parse(&format!("6700-{UUID}")).unwrap()
     }
 
+    /// Of a container of an earlier process.
+    pub(crate) fn known() -> Known {
+        Known {
+            launched: None,
+            phases: Vec::new(),
+            cgroup: CgroupPath::parse("/storm/x").unwrap(),
+            hits_above: HitsAbove::default(),
+            artifacts: None,
+        }
+    }
+
     fn end(record: Option<ExitRecord>, requested: bool) -> End {
-        End { container: id(), record, requested, launched: None }
+        End { container: id(), record, requested, known: known() }
     }
 
     fn record(exit_code: Option<i32>, signal: Option<i32>, oom_kills: u64) -> ExitRecord {

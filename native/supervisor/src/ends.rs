@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use storm_oci_request::{HostPath, WorkerId};
@@ -13,7 +13,9 @@ use crate::documents::LaunchDocument;
 use crate::end::{End, Launched};
 use crate::error::SupervisorError;
 use crate::events::{EventQueue, ExitEvent};
+use crate::exit_note::{ExitNote, LastOutput};
 use crate::heartbeat;
+use crate::hierarchy::Hierarchies;
 use crate::relaunch::{Failure, Relaunch};
 use crate::text::shown;
 use crate::worker::Worker;
@@ -21,11 +23,12 @@ use crate::worker::Worker;
 /// The code an exit event carries when there never was a container.
 const NEVER_STARTED: i32 = -1;
 
-/// Deals with ends. Clones are not needed: who shares it shares it by reference count.
+/// Deals with ends.
 #[derive(Debug)]
 pub(crate) struct Ends {
     events: EventQueue,
     workers_root: PathBuf,
+    hierarchies: Arc<Hierarchies>,
     relaunch: Mutex<Relaunch>,
 }
 
@@ -35,21 +38,31 @@ impl Ends {
     pub(crate) fn new(
         events: EventQueue,
         workers_root: &HostPath,
+        hierarchies: Arc<Hierarchies>,
         longest_pause: Duration,
     ) -> Self {
         let workers_root = PathBuf::from(workers_root.as_str());
-        Self { events, workers_root, relaunch: Mutex::new(Relaunch::new(longest_pause)) }
+        Self {
+            events,
+            workers_root,
+            hierarchies,
+            relaunch: Mutex::new(Relaunch::new(longest_pause)),
+        }
     }
 
     /// A container has ended.
     pub(crate) fn ended(&self, end: &End) {
         let before_heartbeat = !self.has_heartbeat(&end.container.worker_id());
-        let pause = match &end.launched {
+        let container = &end.container;
+        let artifacts = end.known.artifacts.as_ref();
+        let output = artifacts.map(|artifacts| LastOutput::read(artifacts, container));
+        let output = output.unwrap_or_default();
+        let pause = match &end.known.launched {
             _ if end.requested => {
                 info!(target: "storm_oci.watch", "{end}");
                 Duration::ZERO
             }
-            Some(launched) if before_heartbeat => self.failed_to_start(end, launched),
+            Some(launched) if before_heartbeat => self.failed_to_start(end, launched, &output),
             launched => {
                 warn!(target: "storm_oci.watch", "{end}");
                 if let Some(launched) = launched {
@@ -58,16 +71,32 @@ impl Ends {
                 Duration::ZERO
             }
         };
-        self.events.exit_at(end.event(before_heartbeat), Instant::now() + pause);
+        let event = end.event(before_heartbeat);
+        self.events.exit_at(event.clone(), Instant::now() + pause);
+        if let Some(artifacts) = artifacts {
+            let note = ExitNote {
+                container_id: container,
+                topology_id: end.known.launched.as_ref().map(|known| known.topology_id.as_str()),
+                out_of_memory_of: end.out_of(&self.hierarchies),
+                event: &event,
+                record: end.record.as_ref(),
+                launch_phases: &end.known.phases,
+                last_output: &output,
+            };
+            if let Err(error) = note.write(artifacts) {
+                warn!(target: "storm_oci.watch", "cannot write how container {container} ended: {error}");
+            }
+        }
     }
 
-    fn failed_to_start(&self, end: &End, launched: &Launched) -> Duration {
+    fn failed_to_start(&self, end: &End, launched: &Launched, output: &LastOutput) -> Duration {
         let cause = end.cause();
         let failure = self.relaunch().failed(launched.port, &launched.topology_id, &cause);
         if failure.repeated {
             warn!(target: "storm_oci.watch", "container {} {cause} before its first heartbeat {}", end.container, Again(failure));
         } else {
-            error!(target: "storm_oci.watch", "{end}, before its first heartbeat {}", Again(failure));
+            let words = output.last_words().unwrap_or("none");
+            error!(target: "storm_oci.watch", "{end}, before its first heartbeat; its last words: {} {}", shown(words), Again(failure));
         }
         failure.pause
     }

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion, ContainerId, HostPath, WorkerId};
 
@@ -97,6 +98,12 @@ impl Hierarchies {
         }
         Ok(pids)
     }
+}
+
+/// The cgroup and every one above it, the root excepted.
+pub(crate) fn ancestors(cgroup: &CgroupPath) -> impl Iterator<Item = CgroupPath> {
+    let paths = Path::new(cgroup.as_str()).ancestors();
+    paths.filter_map(|path| CgroupPath::parse(path.to_str()?).ok())
 }
 
 /// Whether a cgroup file's error says that the cgroup was removed.

@@ -16,6 +16,7 @@ use crate::image::LocalImage;
 use crate::launcher::LONG;
 use crate::mounts;
 use crate::phases::{self, Phases};
+use crate::records::ExitFile;
 use crate::request;
 use crate::watch::Watched;
 use crate::worker::Worker;
@@ -46,7 +47,7 @@ impl Containers {
                 started: true,
                 container_id: record.container_id.to_string(),
                 pid: record.init.map_or(0, |init| init.pid),
-                phases: phases.into_documents(),
+                phases: phases.documents().to_vec(),
             },
             Err(error) => self.failed(document, &error),
         }
@@ -65,9 +66,12 @@ impl Containers {
             workfiles::write_request(&worker, &request)
         })?;
         phases.measure(phases::LAUNCHER, || self.run_launcher(&worker, &image, &request))?;
-        let launched = Launched { topology_id: document.topology_id.clone(), port: document.port };
-        let record = self.watch_launched(&worker, launched)?;
+        let (record, exit) = self.record_of_launched(&worker)?;
         phases.extend(&record.phases);
+        let launched = Launched { topology_id: document.topology_id.clone(), port: document.port };
+        let artifacts = Path::new(worker.artifacts_root.as_str());
+        let known = self.known(&record, Some(artifacts), &phases, Some(launched));
+        self.watch.add(Watched::new(&record, exit, known));
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
         let mounted = record.layers.iter().filter(|layer| layer.mounted).count();
         info!(
@@ -167,21 +171,19 @@ impl Containers {
         layers.map(|layer| layer.path).collect()
     }
 
-    /// Reads the record of a container that the launcher says it started, and watches it.
-    fn watch_launched(
+    /// Reads the record of a container that the launcher says it started, and opens the one of its
+    /// end.
+    fn record_of_launched(
         &self,
         worker: &Worker,
-        launched: Launched,
-    ) -> Result<LaunchRecord, SupervisorError> {
+    ) -> Result<(LaunchRecord, Option<ExitFile>), SupervisorError> {
         let container = &worker.container;
         let record = self
             .records
             .launch(container)?
             .filter(|record| record.state == LaunchState::Started && record.init.is_some())
             .ok_or_else(|| SupervisorError::Unrecorded(container.to_string()))?;
-        let exit = self.records.exit(container)?;
-        self.watch.add(Watched::new(&record, exit, Some(launched)));
-        Ok(record)
+        Ok((record, self.records.exit(container)?))
     }
 
     fn failed(&self, document: &LaunchDocument, error: &SupervisorError) -> LaunchOutcome {

@@ -5,16 +5,23 @@
 //! found by their cgroup.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use storm_oci_request::{
     AccountName, CgroupPath, ContainerId, LaunchRecord, LaunchState, WorkerId,
 };
 use tracing::{debug, info, warn};
 
+use crate::beneath::Directory;
 use crate::containers::Containers;
+use crate::end::{Known, Launched};
 use crate::error::SupervisorError;
 use crate::launcher::{Finished, LONG, SHORT};
+use crate::oom::HitsAbove;
+use crate::phases::Phases;
 use crate::process;
 use crate::text;
 use crate::watch::Watched;
@@ -41,9 +48,36 @@ impl Containers {
             }
             let exit = self.records.exit(&record.container_id)?;
             info!(target: "storm_oci.lifecycle", "adopted container {}", record.container_id);
-            self.watch.add(Watched::new(&record, exit, None));
+            let mut phases = Phases::default();
+            phases.extend(&record.phases);
+            let artifacts = self.own_artifacts(&record.container_id.worker_id());
+            let known = self.known(&record, artifacts.as_deref(), &phases, None);
+            self.watch.add(Watched::new(&record, exit, known));
         }
         Ok(())
+    }
+
+    /// What will be told of a container when it ends.
+    pub(crate) fn known(
+        &self,
+        record: &LaunchRecord,
+        artifacts: Option<&Path>,
+        phases: &Phases,
+        launched: Option<Launched>,
+    ) -> Known {
+        let artifacts = artifacts.and_then(|path| Directory::open(path).ok());
+        let hits_above = HitsAbove::now(&self.hierarchies, &record.cgroup);
+        let phases = phases.documents().to_vec();
+        Known { launched, phases, cgroup: record.cgroup.clone(), hits_above, artifacts }
+    }
+
+    /// Where a worker's link to its artifacts leads, if it is the one that this account made: the
+    /// link lies in a directory of the topology user's.
+    fn own_artifacts(&self, worker: &WorkerId) -> Option<PathBuf> {
+        let link = Path::new(self.settings.workers_root.as_str()).join(worker.as_str());
+        let link = link.join("artifacts");
+        let owner = fs::symlink_metadata(&link).ok()?.uid();
+        (owner == Uid::current().as_raw()).then(|| fs::read_link(&link).ok()).flatten()
     }
 
     /// Removes what dead containers of this supervisor left behind.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storm_oci_request::{CgroupPath, CgroupVersion, WorkerId};
 
 use crate::error::SupervisorError;
-use crate::hierarchy::{Hierarchies, is_gone};
+use crate::hierarchy::{Hierarchies, ancestors, is_gone};
 
 /// Where the kernel tells the host's memory.
 const MEMINFO: &str = "/proc/meminfo";
@@ -206,14 +206,6 @@ impl OpenFile {
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
-}
-
-/// The cgroup and every one above it, the root excepted.
-fn ancestors(cgroup: &CgroupPath) -> Vec<CgroupPath> {
-    Path::new(cgroup.as_str())
-        .ancestors()
-        .filter_map(|path| CgroupPath::parse(path.to_str()?).ok())
-        .collect()
 }
 
 fn available_bytes(path: &Path) -> Result<u64, SupervisorError> {

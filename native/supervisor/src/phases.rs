@@ -31,8 +31,8 @@ impl Phases {
         }
     }
 
-    pub(crate) fn into_documents(self) -> Vec<PhaseDocument> {
-        self.0
+    pub(crate) fn documents(&self) -> &[PhaseDocument] {
+        &self.0
     }
 
     fn add(&mut self, name: String, micros: u64) {
@@ -64,6 +64,6 @@ mod tests {
         let text = phases.to_string();
         assert!(text.starts_with("resolve "), "{text}");
         assert!(text.ends_with(", launcher.layers 12.034 ms"), "{text}");
-        assert_eq!(phases.into_documents().len(), 2);
+        assert_eq!(phases.documents().len(), 2);
     }
 }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use storm_oci_request::{ContainerId, LaunchRecord, ProcessRecord, WorkerId};
 use tracing::{error, warn};
 
-use crate::end::{End, Launched};
+use crate::end::{End, Known};
 use crate::ends::Ends;
 use crate::error::SupervisorError;
 use crate::process;
@@ -49,17 +49,12 @@ pub(crate) struct Watched {
     init: Option<OwnedFd>,
     monitor: Option<OwnedFd>,
     exit: Option<ExitFile>,
-    launched: Option<Launched>,
+    known: Known,
 }
 
 impl Watched {
     /// Opens the processes that a container's record names, if they still are what it says.
-    /// `launched` is `None` when an earlier process launched it.
-    pub(crate) fn new(
-        record: &LaunchRecord,
-        exit: Option<ExitFile>,
-        launched: Option<Launched>,
-    ) -> Self {
+    pub(crate) fn new(record: &LaunchRecord, exit: Option<ExitFile>, known: Known) -> Self {
         let open = |process: Option<ProcessRecord>, cgroup| {
             process.and_then(|process| process::open(process, cgroup))
         };
@@ -69,7 +64,7 @@ impl Watched {
             // The monitor is not in the container's cgroup.
             monitor: open(record.monitor, None),
             exit,
-            launched,
+            known,
         }
     }
 }
@@ -96,7 +91,7 @@ struct Entry {
     init: Option<OwnedFd>,
     monitor: Option<OwnedFd>,
     exit: Option<ExitFile>,
-    launched: Option<Launched>,
+    known: Known,
     requested: bool,
     /// Set once the container has ended: until when its monitor is waited for.
     deadline: Option<Instant>,
@@ -138,7 +133,7 @@ impl Watch {
             init: watched.init,
             monitor: watched.monitor,
             exit: watched.exit,
-            launched: watched.launched,
+            known: watched.known,
             requested: false,
             deadline: None,
         };
@@ -263,8 +258,8 @@ impl Shared {
                 None
             }
         };
-        let Entry { container, requested, launched, .. } = entry;
-        self.ends.ended(&End { container, record, requested, launched });
+        let Entry { container, requested, known, .. } = entry;
+        self.ends.ended(&End { container, record, requested, known });
     }
 
     fn watch(&self, fd: &OwnedFd, mark: u64) -> bool {

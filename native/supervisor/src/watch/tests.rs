@@ -6,8 +6,9 @@ use serde_json::Value;
 use storm_oci_request::HostPath;
 
 use super::*;
+use crate::end::tests::known;
 use crate::events::EventQueue;
-use crate::hierarchy::tests::UUID;
+use crate::hierarchy::tests::{UUID, hierarchies};
 use crate::process::tests::record_of;
 use crate::records::tests::RunRoot;
 
@@ -54,7 +55,8 @@ impl Node {
         let queue = EventQueue::new();
         let workers = tempfile::tempdir().unwrap();
         let root = HostPath::parse(workers.path().to_str().unwrap()).unwrap();
-        let ends = Ends::new(queue.clone(), &root, PATIENCE);
+        let hierarchies = Arc::new(hierarchies("", workers.path()));
+        let ends = Ends::new(queue.clone(), &root, hierarchies, PATIENCE);
         let watch = Watch::start(Arc::new(ends), grace).unwrap();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
@@ -75,7 +77,7 @@ impl Node {
             init: init.and_then(Sleeper::fd),
             monitor: monitor.and_then(Sleeper::fd),
             exit: self.run_root.records().exit(&container()).unwrap(),
-            launched: None,
+            known: known(),
         });
     }
 
