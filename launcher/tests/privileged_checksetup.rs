@@ -282,6 +282,7 @@ fn the_effective_configuration_is_printed() {
             "storm.worker-launcher.group=soci-group",
             "worker.launcher.host-commands=true",
             "worker.launcher.oci.cgroup-parent=/storm",
+            "worker.launcher.oci.init=",
             "worker.launcher.oci.run-root=/run/worker-launcher",
             "worker.launcher.oci.runc=/usr/bin/runc",
             "worker.launcher.oci.runc-timeout-secs=60",
