@@ -35,6 +35,8 @@ final class StormNode {
         conf.put(Config.SUPERVISOR_WORKER_LAUNCHER, launcher.path.toString());
         conf.put(DaemonConfig.STORM_OCI_NSCD_DIR, Files.createDirectories(root.resolve("nscd")).toString());
         conf.put(DaemonConfig.STORM_RESOURCE_ISOLATION_PLUGIN_ENABLE, true);
+        // Nothing is relaunched here: every end is told at once.
+        conf.put("storm.oci.relaunch.backoff.max.secs", 0);
         Files.createDirectories(Path.of(ConfigUtils.workerRoot(conf)));
         Files.createDirectories(Path.of(ConfigUtils.sharedByTopologyDir(conf, TOPOLOGY)));
     }
