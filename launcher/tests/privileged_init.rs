@@ -109,8 +109,8 @@ fn it_ends_as_the_program_did() {
     let host = host();
     for (script, code, told) in [
         ("exit 7", 7, ""),
-        ("kill -SEGV $$", 139, "the worker's command was ended by SIGSEGV"),
-        ("kill -KILL $$", 137, "the worker's command was ended by SIGKILL"),
+        ("kill -SEGV $$", 139, "the worker's command was ended by signal 11"),
+        ("kill -KILL $$", 137, "the worker's command was ended by signal 9"),
     ] {
         let worker = worker(&host, script);
         worker.launch(&host).expect_success();

@@ -33,7 +33,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use rustix::process::Pid;
 
 use crate::processes::Processes;
 use crate::reaping::reap;
@@ -94,7 +94,7 @@ fn block_signals() -> Result<SignalFd, Errno> {
 fn start(program: &OsString, arguments: &[OsString]) -> io::Result<Pid> {
     let mut command = Command::new(program);
     let child = sys::unblock_signals(command.args(arguments).process_group(0)).spawn()?;
-    i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
+    Ok(Pid::from_child(&child))
 }
 
 /// Waits for the end of all processes; gives the command's code as a shell tells it.
@@ -114,7 +114,7 @@ fn stay(signals: &SignalFd, child: Pid) -> u8 {
         if let Some(status) = reaped.child {
             code = status.code();
             if let Some(signal) = status.signal() {
-                say(&format!("the worker's command was ended by {signal}"));
+                say(&format!("the worker's command was ended by signal {signal}"));
             }
             Processes::all().signal(Signal::SIGTERM);
             deadline = Some(Instant::now() + GRACE);

@@ -1,25 +1,22 @@
 //! Children that have ended: the worker's command, and orphans.
 
-use nix::errno::Errno;
-use nix::libc::c_int;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, wait};
 
 /// What a shell adds to a signal's number.
-const SIGNALLED: c_int = 128;
+const SIGNALLED: i32 = 128;
 
 /// How the worker's command ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Status {
     /// By itself, with this code.
-    Exited(c_int),
-    /// By a signal.
-    Signalled(Signal),
+    Exited(i32),
+    /// By the signal of this number: a real-time signal has no name.
+    Signalled(i32),
 }
 
 impl Status {
-    pub(crate) fn signal(self) -> Option<Signal> {
+    pub(crate) fn signal(self) -> Option<i32> {
         match self {
             Self::Exited(_) => None,
             Self::Signalled(signal) => Some(signal),
@@ -30,7 +27,7 @@ impl Status {
     pub(crate) fn code(self) -> u8 {
         let code = match self {
             Self::Exited(code) => code,
-            Self::Signalled(signal) => SIGNALLED.saturating_add(signal as c_int),
+            Self::Signalled(signal) => SIGNALLED.saturating_add(signal),
         };
         u8::try_from(code).unwrap_or(u8::MAX)
     }
@@ -49,18 +46,20 @@ pub(crate) struct Reaped {
 pub(crate) fn reap(child: Pid) -> Reaped {
     let mut reaped = Reaped::default();
     loop {
-        let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => (pid, Status::Exited(code)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Status::Signalled(signal)),
-            Ok(WaitStatus::StillAlive) => return reaped,
-            Ok(_) | Err(Errno::EINTR) => continue,
+        let (pid, status) = match wait(WaitOptions::NOHANG) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return reaped,
+            Err(Errno::INTR) => continue,
             Err(_) => {
                 reaped.nobody_left = true;
                 return reaped;
             }
         };
-        if status.0 == child {
-            reaped.child = Some(status.1);
+        if pid == child {
+            reaped.child = status
+                .exit_status()
+                .map(Status::Exited)
+                .or_else(|| status.terminating_signal().map(Status::Signalled));
         }
     }
 }
