@@ -23,9 +23,11 @@ pub mod process;
 pub mod say;
 pub mod storm_conf;
 pub mod storm_home;
+pub mod supervisor_log;
 pub mod testbed;
 pub mod topology;
 pub mod traces;
+pub mod verdicts;
 
 pub use error::E2eError;
 pub use layout::Layout;

@@ -1,13 +1,8 @@
 //! Images that cannot run, and what the supervisor says about each.
 
-use std::time::Duration;
-
 use serde_json::json;
 use storm_oci_e2e::image_store::Layer;
-use storm_oci_e2e::{E2eError, Layout, Testbed, files, image, interrupt};
-
-/// From submission to the line in the log: Storm's timers and one failed launch.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(120);
+use storm_oci_e2e::{E2eError, Layout, Testbed, files, image};
 
 /// A bad image and the words its refusal must have.
 #[derive(Debug)]
@@ -102,19 +97,4 @@ fn small_layer(layout: &Layout, tree: &std::path::Path) -> Result<Vec<u8>, E2eEr
     let file = tree.with_extension("sqsh");
     image::squash(tree, &file, &layout.log("bad-layers"))?;
     std::fs::read(&file).map_err(|source| E2eError::File { verb: "read", path: file, source })
-}
-
-/// Waits until one line of the supervisor's log, from byte `start` on, has all these words.
-pub(crate) fn said(layout: &Layout, start: usize, words: &[String]) -> Result<String, E2eError> {
-    let line = interrupt::poll(REFUSAL_LIMIT, || {
-        let log = files::read(&layout.supervisor_log())?;
-        let new = log.get(start..).unwrap_or_default();
-        let found = new.lines().find(|line| words.iter().all(|word| line.contains(word.as_str())));
-        Ok(found.map(str::to_owned))
-    })?;
-    line.ok_or_else(|| E2eError::TimedOut {
-        what: format!("a log line with {}", words.join(", ")),
-        seconds: REFUSAL_LIMIT.as_secs(),
-        log: layout.kept("supervisor.log"),
-    })
 }

@@ -6,10 +6,9 @@ use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::process::{self, Status};
 use storm_oci_e2e::storm_conf::CPU_PERCENT;
 use storm_oci_e2e::topology::{self, Report};
+use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Testbed, cgroups, files, image};
 use storm_oci_request::LayerRecord;
-
-use crate::verdicts::{holds, same};
 
 /// The counts are the text's, and the process that counted is one of the container's.
 pub(crate) fn counted_in_the_container(

@@ -2,10 +2,10 @@
 
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::image_store::EROFS;
+use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Testbed, image, topology};
 
 use crate::containment;
-use crate::verdicts::{holds, same};
 
 /// The topology.
 pub(crate) const NAME: &str = "count-erofs";

@@ -2,11 +2,10 @@
 
 use storm_oci_e2e::container::Container;
 use storm_oci_e2e::storm_conf::{Images, Settings};
+use storm_oci_e2e::supervisor_log::{self, said};
 use storm_oci_e2e::testbed::Testbed;
 use storm_oci_e2e::{E2eError, files, topology};
 use storm_oci_test_stores::{Hdfs, HdfsSpec, TestbedError};
-
-use crate::bad_input::said;
 
 const NAME: &str = "count-from-hdfs";
 const LOCAL_DIR: &str = "layers-from-hdfs";
@@ -24,7 +23,7 @@ pub(crate) fn runs(testbed: &mut Testbed, settings: &Settings) -> Result<(), E2e
     files::give(&local_dir, testbed.daemon.uid, testbed.daemon.gid)?;
     let images = Images { top_level: hdfs.url(TOP_LEVEL), local_dir: LOCAL_DIR };
 
-    let start = files::read(&layout.supervisor_log())?.len();
+    let start = supervisor_log::length(&layout)?;
     let cluster = testbed.cluster.as_mut().ok_or(E2eError::Interrupted)?;
     cluster.stop_supervisor();
     cluster.configure(&Settings { images, ..settings.clone() })?;

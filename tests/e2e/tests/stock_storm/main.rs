@@ -6,20 +6,20 @@ mod containment;
 mod erofs;
 mod from_hdfs;
 mod profiling;
-mod verdicts;
 
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use bad_input::{BadImages, NOT_ALLOWED, TRUNCATED, said};
+use bad_input::{BadImages, NOT_ALLOWED, TRUNCATED};
 use storm_oci_e2e::cluster::Cluster;
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::say::Steps;
 use storm_oci_e2e::storm_conf::{Images, Settings};
+use storm_oci_e2e::supervisor_log::{self, said};
 use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
+use storm_oci_e2e::verdicts::{Verdicts, holds, same};
 use storm_oci_e2e::{E2eError, Layout, files, install, interrupt, process, topology};
-use verdicts::{Verdicts, holds, same};
 
 /// Two word counts of the same image.
 const ONE: &str = "count-one";
@@ -181,7 +181,7 @@ fn only_remain(testbed: &Testbed, containers: &[&Container]) -> Result<(), E2eEr
 
 fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
     let layout = testbed.layout.clone();
-    let start = files::read(&layout.supervisor_log())?.len();
+    let start = supervisor_log::length(&layout)?;
     topology::submit(&layout, &testbed.user, &[(LATER, "")])?;
     topology::report(&layout, LATER, 1, || testbed.check())?;
     let container = Container::of(&layout, LATER)?;
@@ -192,7 +192,7 @@ fn later(testbed: &mut Testbed) -> Result<(), E2eError> {
 /// Kills a container's pid 1: Storm learns the code a shell would tell, and starts another.
 fn ended(testbed: &mut Testbed) -> Result<(), E2eError> {
     let layout = testbed.layout.clone();
-    let start = files::read(&layout.supervisor_log())?.len();
+    let start = supervisor_log::length(&layout)?;
     let before = Container::of(&layout, LATER)?;
     process::kill(before.init);
     let worker = before.record.container_id.worker_id().to_string();
@@ -213,7 +213,7 @@ fn refused(
     supervisor: Option<u32>,
 ) -> Result<(), E2eError> {
     let layout = testbed.layout.clone();
-    let start = files::read(&layout.supervisor_log())?.len();
+    let start = supervisor_log::length(&layout)?;
     topology::submit(&layout, &testbed.user, &[(name, "")])?;
     let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     words.push("cannot launch worker".to_owned());

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use storm_oci_e2e::cluster::as_account;
 use storm_oci_e2e::container::Container;
+use storm_oci_e2e::supervisor_log::said;
 use storm_oci_e2e::topology::{self, Report};
+use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Testbed, command, files, interrupt};
-
-use crate::bad_input::said;
-use crate::verdicts::{holds, same};
 
 /// Storm looks for requests every 10 s, and each is a JVM's start or two.
 const LIMIT: Duration = Duration::from_secs(120);

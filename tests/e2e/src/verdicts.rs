@@ -3,33 +3,45 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use storm_oci_e2e::{E2eError, say};
+use crate::{E2eError, say};
 
 /// How the checks went so far.
 #[derive(Debug)]
-pub(crate) struct Verdicts {
+pub struct Verdicts {
     began: Instant,
+    last: Instant,
     passed: usize,
     failed: Vec<String>,
 }
 
+impl Default for Verdicts {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { began: now, last: now, passed: 0, failed: Vec::new() }
+    }
+}
+
 impl Verdicts {
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), passed: 0, failed: Vec::new() }
+    /// None so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Notes how a check went. The checks after it go on.
-    pub(crate) fn check(&mut self, name: &str, outcome: Result<(), E2eError>) {
+    pub fn check(&mut self, name: &str, outcome: Result<(), E2eError>) {
         match outcome {
             Ok(()) => {
                 self.passed += 1;
-                say::plain(format!("test {name} ... ok ({:.0} s)", self.seconds()));
+                let own = self.last.elapsed().as_secs_f64();
+                say::plain(format!("test {name} ... ok ({own:.1} s, at {:.0} s)", self.seconds()));
             }
             Err(error) => {
                 say::plain(format!("test {name} ... FAILED: {error}"));
                 self.failed.push(name.to_owned());
             }
         }
+        self.last = Instant::now();
     }
 
     fn seconds(&self) -> f64 {
@@ -37,7 +49,8 @@ impl Verdicts {
     }
 
     /// The closing lines, as other test programs print them.
-    pub(crate) fn close(&self) -> ExitCode {
+    #[must_use]
+    pub fn close(&self) -> ExitCode {
         if !self.failed.is_empty() {
             say::plain(format!("\nfailures: {}", self.failed.join(", ")));
         }
@@ -54,7 +67,11 @@ impl Verdicts {
 }
 
 /// Fails unless `found` is `expected`.
-pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
+///
+/// # Errors
+///
+/// [`E2eError::Unconfirmed`].
+pub fn same<T: PartialEq + std::fmt::Debug>(
     claim: &str,
     found: T,
     expected: T,
@@ -67,7 +84,11 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Fails unless `holds`.
-pub(crate) fn holds(
+///
+/// # Errors
+///
+/// [`E2eError::Unconfirmed`].
+pub fn holds(
     claim: impl Into<String>,
     holds: bool,
     found: impl std::fmt::Display,
