@@ -10,6 +10,7 @@ LIBRARY := $(TARGET_DIR)/release/libstorm_oci.so
 LAUNCHER := $(TARGET_DIR)/launcher/worker-launcher
 INIT := $(TARGET_DIR)/launcher/storm-oci-init
 JAR := build/libs/storm-oci.jar
+METRICS_JAR := build/metrics/libs/storm-oci-metrics.jar
 
 # Debian keeps runc, debootstrap, useradd and runuser from an ordinary account's PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -41,7 +42,7 @@ TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-g
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: library launcher init jar ## build the library, the launcher (for CONF_DIR), its init and the jar
+build: library launcher init jar ## build the library, the launcher (for CONF_DIR), its init and the jars
 
 library:
 	$(AS_CALLER) cargo build --release -p storm-oci-bridge
@@ -54,11 +55,12 @@ launcher:
 init:
 	$(AS_CALLER) cargo rustc --profile launcher -p storm-oci-init -- -C target-feature=+crt-static
 
-jar: $(JAR)
+jar: $(JAR) $(METRICS_JAR)
 
 # Gradle takes ten seconds to find out that there is nothing to do; make does not.
-$(JAR): build.gradle settings.gradle $(shell find java/src/main -type f)
+$(JAR) $(METRICS_JAR) &: build.gradle settings.gradle $(shell find java/src/main java/metrics -type f)
 	$(AS_CALLER) gradle --quiet --no-daemon --console=plain jar
+	@touch $(JAR) $(METRICS_JAR)
 
 install: build ## install below PREFIX for the group GROUP; the launcher reads CONF_DIR
 	@! '$(LAUNCHER)' --version | grep -q 'test build' || { \
@@ -70,6 +72,8 @@ install: build ## install below PREFIX for the group GROUP; the launcher reads C
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so'
 	install -m 0644 '$(JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar'
+	install -m 0644 '$(METRICS_JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-metrics.jar.new'
+	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-metrics.jar.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-metrics.jar'
 	install -m 0755 '$(INIT)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci-init'
 	install -m 0755 conf/worker-profiler.sh '$(DESTDIR)$(PREFIX)/lib/storm-oci/worker-profiler.sh.new'

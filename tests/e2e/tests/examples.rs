@@ -66,7 +66,7 @@ fn with_shown_keys(text: &str) -> String {
     let is_shown = |rest: &str| {
         ["storm.", "topology.", "supervisor.", "  \""].iter().any(|start| rest.starts_with(start))
             && rest.contains(": ")
-            || rest.ends_with("numa.meta:")
+            || ["supervisor.numa.meta:", "worker.metrics:"].contains(&rest)
     };
     text.lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -88,6 +88,24 @@ fn storm_yaml_has_every_key_of_the_specification() {
     for key in keys {
         assert!(explained(&text, key), "{key} has no line of explanation");
     }
+}
+
+#[test]
+fn the_workers_metrics_are_those_there_are() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../java/metrics/src/main/java/org/apache/storm/oci/metrics");
+    let all = yaml(&with_shown_keys(&example("storm.yaml.example")));
+    let named: BTreeSet<String> = all["worker.metrics"]
+        .as_hash()
+        .unwrap()
+        .values()
+        .filter_map(|class| class.as_str()?.strip_prefix("org.apache.storm.oci.metrics."))
+        .map(|class| format!("{class}.java"))
+        .collect();
+    let there = fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().file_name());
+    let there = there.filter_map(|name| name.into_string().ok());
+    let classes = there.filter(|name| name.starts_with("CGroup")).collect();
+    assert_eq!(named, classes);
 }
 
 /// A comment right above the key, and in it the word `default`.
