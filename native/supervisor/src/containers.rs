@@ -22,6 +22,7 @@ use crate::launcher::Launcher;
 use crate::metering::Meter;
 use crate::process;
 use crate::records::Records;
+use crate::requested::RequestedEnds;
 use crate::reservation::Reservation;
 use crate::watch::{MONITOR_GRACE, Watch};
 
@@ -39,6 +40,7 @@ pub struct Containers {
     pub(crate) images: Option<Images>,
     pub(crate) watch: Watch,
     pub(crate) ends: Arc<Ends>,
+    pub(crate) requested: RequestedEnds,
     events: EventQueue,
     /// The account this process runs as.
     pub(crate) account: AccountName,
@@ -74,6 +76,7 @@ impl Containers {
         // Before the sweep, which removes the records of what has ended.
         containers.adopt().map_err(unready)?;
         containers.sweep();
+        containers.forget_requests();
         // The sweep makes the records' directory, and this account must be able to read it.
         containers.records.all().map_err(unready)?;
         Ok(containers)
@@ -106,9 +109,11 @@ impl Containers {
         let complete = (|| {
             let settings = settings?;
             let hierarchies = Arc::new(hierarchies?);
+            let requested = RequestedEnds::new(&settings.supervisor_local_dir);
             let ends = Arc::new(Ends::new(
                 events.clone(),
                 &settings.workers_root,
+                requested.clone(),
                 Arc::clone(&hierarchies),
                 settings.longest_relaunch_pause,
             ));
@@ -124,6 +129,7 @@ impl Containers {
                 },
                 watch: watch?,
                 ends,
+                requested,
                 events,
                 account: account?,
                 reservations: Mutex::default(),
@@ -204,6 +210,7 @@ impl Containers {
         if let Some(worker) = parse_worker(worker_id) {
             self.meter.forget(&worker);
             self.reap(user, &worker, port);
+            self.forget_request(&worker);
         }
         Ok(())
     }

@@ -19,7 +19,6 @@ const MIB: u64 = 1024 * 1024;
 /// What this process knows of a container that it launched itself.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    pub(crate) topology_id: String,
     pub(crate) port: i64,
 }
 
@@ -28,6 +27,8 @@ pub(crate) struct Launched {
 pub(crate) struct Known {
     /// `None` when an earlier process launched it.
     pub(crate) launched: Option<Launched>,
+    /// `None` when it cannot be told from the artifacts.
+    pub(crate) topology_id: Option<String>,
     /// The steps of the launch: of one by an earlier process, the launcher's.
     pub(crate) phases: Vec<PhaseDocument>,
     pub(crate) cgroup: CgroupPath,
@@ -174,6 +175,7 @@ pub(crate) mod tests {
     pub(crate) fn known() -> Known {
         Known {
             launched: None,
+            topology_id: None,
             phases: Vec::new(),
             cgroup: CgroupPath::parse("/storm/x").unwrap(),
             hits_above: HitsAbove::default(),

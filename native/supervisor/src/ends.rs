@@ -2,12 +2,13 @@
 //! moment at which Storm is told, and a record in the worker's artifacts.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use storm_oci_request::{HostPath, WorkerId};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::documents::LaunchDocument;
 use crate::end::{End, Launched};
@@ -17,6 +18,7 @@ use crate::exit_note::{ExitNote, LastOutput};
 use crate::heartbeat;
 use crate::hierarchy::Hierarchies;
 use crate::relaunch::{Failure, Relaunch};
+use crate::requested::RequestedEnds;
 use crate::text::shown;
 use crate::worker::Worker;
 
@@ -28,6 +30,7 @@ const NEVER_STARTED: i32 = -1;
 pub(crate) struct Ends {
     events: EventQueue,
     workers_root: PathBuf,
+    requested: RequestedEnds,
     hierarchies: Arc<Hierarchies>,
     relaunch: Mutex<Relaunch>,
 }
@@ -38,6 +41,7 @@ impl Ends {
     pub(crate) fn new(
         events: EventQueue,
         workers_root: &HostPath,
+        requested: RequestedEnds,
         hierarchies: Arc<Hierarchies>,
         longest_pause: Duration,
     ) -> Self {
@@ -45,9 +49,15 @@ impl Ends {
         Self {
             events,
             workers_root,
+            requested,
             hierarchies,
             relaunch: Mutex::new(Relaunch::new(longest_pause)),
         }
+    }
+
+    /// Whether any process of this account asked a worker to end.
+    pub(crate) fn was_requested(&self, worker: &WorkerId) -> bool {
+        self.requested.contains(worker)
     }
 
     /// A container has ended.
@@ -76,22 +86,30 @@ impl Ends {
         if let Some(artifacts) = artifacts {
             let note = ExitNote {
                 container_id: container,
-                topology_id: end.known.launched.as_ref().map(|known| known.topology_id.as_str()),
+                topology_id: end.known.topology_id.as_deref(),
                 out_of_memory_of: end.out_of(&self.hierarchies),
                 event: &event,
                 record: end.record.as_ref(),
                 launch_phases: &end.known.phases,
                 last_output: &output,
             };
-            if let Err(error) = note.write(artifacts) {
-                warn!(target: "storm_oci.watch", "cannot write how container {container} ended: {error}");
+            match note.write(artifacts) {
+                // Another process of this account saw the end too.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    debug!(target: "storm_oci.watch", "it is written already how container {container} ended");
+                }
+                Err(error) => {
+                    warn!(target: "storm_oci.watch", "cannot write how container {container} ended: {error}")
+                }
+                Ok(()) => {}
             }
         }
     }
 
     fn failed_to_start(&self, end: &End, launched: &Launched, output: &LastOutput) -> Duration {
         let cause = end.cause();
-        let failure = self.relaunch().failed(launched.port, &launched.topology_id, &cause);
+        let topology_id = end.known.topology_id.as_deref().unwrap_or_default();
+        let failure = self.relaunch().failed(launched.port, topology_id, &cause);
         if failure.repeated {
             warn!(target: "storm_oci.watch", "container {} {cause} before its first heartbeat {}", end.container, Again(failure));
         } else {

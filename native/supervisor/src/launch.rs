@@ -68,9 +68,10 @@ impl Containers {
         phases.measure(phases::LAUNCHER, || self.run_launcher(&worker, &image, &request))?;
         let (record, exit) = self.record_of_launched(&worker)?;
         phases.extend(&record.phases);
-        let launched = Launched { topology_id: document.topology_id.clone(), port: document.port };
+        let launched = Launched { port: document.port };
+        let topology_id = Some(document.topology_id.clone());
         let artifacts = Path::new(worker.artifacts_root.as_str());
-        let known = self.known(&record, Some(artifacts), &phases, Some(launched));
+        let known = self.known(&record, Some(artifacts), &phases, topology_id, Some(launched));
         self.watch.add(Watched::new(&record, exit, known));
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
         let mounted = record.layers.iter().filter(|layer| layer.mounted).count();

@@ -32,6 +32,7 @@ mod profile;
 mod records;
 mod relaunch;
 mod request;
+mod requested;
 mod reservation;
 mod switches;
 mod text;

@@ -51,7 +51,8 @@ impl Containers {
             let mut phases = Phases::default();
             phases.extend(&record.phases);
             let artifacts = self.own_artifacts(&record.container_id.worker_id());
-            let known = self.known(&record, artifacts.as_deref(), &phases, None);
+            let topology_id = artifacts.as_deref().and_then(topology_of);
+            let known = self.known(&record, artifacts.as_deref(), &phases, topology_id, None);
             self.watch.add(Watched::new(&record, exit, known));
         }
         Ok(())
@@ -63,12 +64,20 @@ impl Containers {
         record: &LaunchRecord,
         artifacts: Option<&Path>,
         phases: &Phases,
+        topology_id: Option<String>,
         launched: Option<Launched>,
     ) -> Known {
         let artifacts = artifacts.and_then(|path| Directory::open(path).ok());
         let hits_above = HitsAbove::now(&self.hierarchies, &record.cgroup);
         let phases = phases.documents().to_vec();
-        Known { launched, phases, cgroup: record.cgroup.clone(), hits_above, artifacts }
+        Known {
+            launched,
+            topology_id,
+            phases,
+            cgroup: record.cgroup.clone(),
+            hits_above,
+            artifacts,
+        }
     }
 
     /// Where a worker's link to its artifacts leads, if it is the one that this account made: the
@@ -97,9 +106,23 @@ impl Containers {
         }
     }
 
+    /// Forgets the ends that were asked for of workers which Storm has cleaned up after.
+    pub(crate) fn forget_requests(&self) {
+        let root = Path::new(self.settings.workers_root.as_str());
+        if let Err(error) = self.requested.sweep(root) {
+            warn!(target: "storm_oci.lifecycle", "cannot forget which workers were asked to end: {error}");
+        }
+    }
+
+    /// Forgets that a worker was asked to end.
+    pub(crate) fn forget_request(&self, worker: &WorkerId) {
+        if let Err(error) = self.requested.remove(worker) {
+            warn!(target: "storm_oci.lifecycle", "cannot forget that worker {worker} was asked to end: {error}");
+        }
+    }
+
     /// Signals the first process of a worker's container; the kernel ends the others with it.
     pub(crate) fn signal(&self, user: &str, worker: &WorkerId, force: bool) {
-        self.watch.request_end(worker);
         let Ok(user) = AccountName::parse(user) else {
             warn!(target: "storm_oci.lifecycle", "cannot signal worker {worker}: `{}` is no account", text::shown(user));
             return;
@@ -110,6 +133,11 @@ impl Containers {
         };
         if targets.is_empty() {
             debug!(target: "storm_oci.lifecycle", "nothing to signal for worker {worker}");
+            return;
+        }
+        self.watch.request_end(worker);
+        if let Err(error) = self.requested.add(worker) {
+            warn!(target: "storm_oci.lifecycle", "cannot note that worker {worker} is asked to end: {error}");
         }
         for pid in targets {
             let signal = if force { KILL } else { TERM };
@@ -211,6 +239,11 @@ impl Containers {
             })
             .ok()
     }
+}
+
+/// The topology whose worker's artifacts these are: `workers-artifacts/<topology id>/<port>`.
+fn topology_of(artifacts: &Path) -> Option<String> {
+    artifacts.parent()?.file_name()?.to_str().map(str::to_owned)
 }
 
 fn warn_of_refusal(finished: &Finished, what: &str) {

@@ -218,6 +218,8 @@ impl Shared {
         let Some(entry) = state.containers.get_mut(&number) else {
             return;
         };
+        // Now, since the note is removed once the worker is cleaned up after.
+        entry.requested |= self.ends.was_requested(&entry.container.worker_id());
         if let Some(init) = entry.init.take() {
             // Closing the last fd of a pidfd removes it too; an error changes nothing.
             let _ = epoll::delete(&self.epoll, &init);

@@ -143,6 +143,21 @@ fn kill_signals_the_recorded_process() {
 }
 
 #[test]
+fn an_end_that_an_earlier_process_asked_for_is_known_as_such() {
+    let node = Node::new();
+    let init = Init::start();
+    write_record(&node, init.identity());
+    // Not in the record's cgroup, it counts as ended for whoever would watch it.
+    let requested = |supervisor: &node::Supervisor| supervisor.event()["requested"].clone();
+    let asking = node.prepare();
+    assert_eq!(requested(&asking), false);
+    asking.containers.kill("stormtest", WORKER, false).unwrap();
+    assert_eq!(requested(&node.prepare()), true);
+    asking.containers.cleanup("stormtest", WORKER, -1).unwrap();
+    assert_eq!(requested(&node.prepare()), false);
+}
+
+#[test]
 fn a_signal_that_fails_is_no_error() {
     let node = Node::new();
     let init = Init::start();

@@ -11,6 +11,7 @@ use crate::events::EventQueue;
 use crate::hierarchy::tests::{UUID, hierarchies};
 use crate::process::tests::record_of;
 use crate::records::tests::RunRoot;
+use crate::requested::RequestedEnds;
 
 /// Long enough for a busy host; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +57,8 @@ impl Node {
         let workers = tempfile::tempdir().unwrap();
         let root = HostPath::parse(workers.path().to_str().unwrap()).unwrap();
         let hierarchies = Arc::new(hierarchies("", workers.path()));
-        let ends = Ends::new(queue.clone(), &root, hierarchies, PATIENCE);
+        let ends =
+            Ends::new(queue.clone(), &root, RequestedEnds::new(&root), hierarchies, PATIENCE);
         let watch = Watch::start(Arc::new(ends), grace).unwrap();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
