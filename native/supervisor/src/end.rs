@@ -8,7 +8,7 @@ use crate::beneath::Directory;
 use crate::documents::PhaseDocument;
 use crate::events::ExitEvent;
 use crate::hierarchy::Hierarchies;
-use crate::oom::{HitsAbove, OutOf};
+use crate::oom::{HitsAbove, Shortage};
 
 /// The code that stands for an unknown one.
 const UNKNOWN_CODE: i32 = -1;
@@ -46,6 +46,8 @@ pub(crate) struct End {
     /// Whether Storm had asked for it: nobody need look at it then.
     pub(crate) requested: bool,
     pub(crate) known: Known,
+    /// Whose memory ran out, once it is looked up.
+    pub(crate) shortage: Option<Shortage>,
 }
 
 impl End {
@@ -62,11 +64,11 @@ impl End {
         }
     }
 
-    /// Whose memory ran out; `None` when none did.
-    pub(crate) fn out_of(&self, hierarchies: &Hierarchies) -> Option<OutOf> {
+    /// Looks up whose memory ran out, if any did.
+    pub(crate) fn look_up_shortage(&mut self, hierarchies: &Hierarchies) {
         let Known { hits_above, cgroup, .. } = &self.known;
         let killed = self.record.as_ref().is_some_and(out_of_memory);
-        killed.then(|| hits_above.out_of(hierarchies, cgroup))
+        self.shortage = killed.then(|| hits_above.shortage(hierarchies, cgroup));
     }
 
     pub(crate) fn event(&self, before_heartbeat: bool) -> ExitEvent {
@@ -106,6 +108,9 @@ impl fmt::Display for End {
         if out_of_memory(record) {
             let kills = record.oom_kills.unwrap_or_default();
             write!(formatter, "; out of memory: the kernel killed {kills} of its processes")?;
+            if let Some(shortage) = self.shortage {
+                write!(formatter, " {shortage}")?;
+            }
         }
         if let Some(peak) = record.peak_memory_bytes {
             write!(formatter, "; peak memory {} MiB", peak / MIB)?;
@@ -166,6 +171,7 @@ impl fmt::Display for SignalName {
 pub(crate) mod tests {
     use super::*;
     use crate::hierarchy::tests::UUID;
+    use crate::oom::OutOf;
 
     fn id() -> ContainerId {
         ContainerId::parse(&format!("6700-{UUID}")).unwrap()
@@ -184,7 +190,7 @@ pub(crate) mod tests {
     }
 
     fn end(record: Option<ExitRecord>, requested: bool) -> End {
-        End { container: id(), record, requested, known: known() }
+        End { container: id(), record, requested, known: known(), shortage: None }
     }
 
     fn record(exit_code: Option<i32>, signal: Option<i32>, oom_kills: u64) -> ExitRecord {
@@ -224,6 +230,25 @@ pub(crate) mod tests {
         ] {
             let end = end(record, requested);
             assert_eq!(end.to_string(), format!("container 6700-{UUID} {words}"));
+        }
+    }
+
+    #[test]
+    fn a_shortage_names_whose_memory_it_was() {
+        let own = |limit_bytes| Shortage { of: OutOf::Container, limit_bytes };
+        for (shortage, words) in [
+            (own(Some(768 * MIB)), "for its own limit of 768 MiB"),
+            (own(None), "for its own limit"),
+            (
+                Shortage { of: OutOf::Parent, limit_bytes: None },
+                "for the limit of a cgroup above it",
+            ),
+            (Shortage { of: OutOf::Host, limit_bytes: None }, "because the host had none left"),
+        ] {
+            let mut end = end(Some(record(None, Some(9), 1)), false);
+            end.shortage = Some(shortage);
+            let words = format!("the kernel killed 1 of its processes {words}; peak memory 3 MiB");
+            assert!(end.to_string().ends_with(&words), "{end}");
         }
     }
 

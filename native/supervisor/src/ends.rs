@@ -61,7 +61,9 @@ impl Ends {
     }
 
     /// A container has ended.
-    pub(crate) fn ended(&self, end: &End) {
+    pub(crate) fn ended(&self, mut end: End) {
+        end.look_up_shortage(&self.hierarchies);
+        let end = &end;
         let before_heartbeat = !self.has_heartbeat(&end.container.worker_id());
         let container = &end.container;
         let artifacts = end.known.artifacts.as_ref();
@@ -87,7 +89,7 @@ impl Ends {
             let note = ExitNote {
                 container_id: container,
                 topology_id: end.known.topology_id.as_deref(),
-                out_of_memory_of: end.out_of(&self.hierarchies),
+                out_of_memory_of: end.shortage.map(|shortage| shortage.of),
                 event: &event,
                 record: end.record.as_ref(),
                 launch_phases: &end.known.phases,

@@ -6,6 +6,7 @@
 //! `cgroups(7)`; the kernel's `admin-guide/cgroup-v2.rst`, "memory.events.local";
 //! `admin-guide/cgroup-v1/memory.rst`, "failcnt"
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +27,29 @@ pub(crate) enum OutOf {
     Host,
 }
 
+/// Whose memory ran out, and what its limit was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Shortage {
+    pub(crate) of: OutOf,
+    /// The container's own limit, where it is that and can still be told.
+    pub(crate) limit_bytes: Option<u64>,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Bytes of a MiB.
+        const MIB: u64 = 1024 * 1024;
+        match (self.of, self.limit_bytes) {
+            (OutOf::Container, Some(bytes)) => {
+                write!(formatter, "for its own limit of {} MiB", bytes / MIB)
+            }
+            (OutOf::Container, None) => formatter.write_str("for its own limit"),
+            (OutOf::Parent, _) => formatter.write_str("for the limit of a cgroup above it"),
+            (OutOf::Host, _) => formatter.write_str("because the host had none left"),
+        }
+    }
+}
+
 /// How often each cgroup above a container had reached its limit when the container was first
 /// looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,15 +62,25 @@ impl HitsAbove {
     }
 
     /// Whose memory ran out since then, given that some did.
-    pub(crate) fn out_of(self, hierarchies: &Hierarchies, cgroup: &CgroupPath) -> OutOf {
+    pub(crate) fn shortage(self, hierarchies: &Hierarchies, cgroup: &CgroupPath) -> Shortage {
         if hits(hierarchies, cgroup).is_some_and(|hits| hits > 0) {
-            OutOf::Container
+            Shortage { of: OutOf::Container, limit_bytes: limit(hierarchies, cgroup) }
         } else if Self::now(hierarchies, cgroup).0 > self.0 {
-            OutOf::Parent
+            Shortage { of: OutOf::Parent, limit_bytes: None }
         } else {
-            OutOf::Host
+            Shortage { of: OutOf::Host, limit_bytes: None }
         }
     }
+}
+
+/// A cgroup's own limit; `None` when that cannot be told or there is none.
+fn limit(hierarchies: &Hierarchies, cgroup: &CgroupPath) -> Option<u64> {
+    let memory = hierarchies.memory()?;
+    let name = match memory.version {
+        CgroupVersion::V1 => "memory.limit_in_bytes",
+        CgroupVersion::V2 => "memory.max",
+    };
+    read(&memory.directory(cgroup)?, name)?.trim().parse().ok()
 }
 
 /// How often a cgroup has reached its own limit; `None` when that cannot be told.
@@ -75,9 +109,10 @@ mod tests {
     #[test]
     fn the_level_is_the_lowest_that_reached_its_limit() {
         let v2 = "low 0\nhigh 0\nmax 9\noom HITS\noom_kill 1\n";
-        for (mountinfo, below, file, text) in
-            [(V2, ".", "memory.events.local", v2), (HYBRID, "memory", "memory.failcnt", "HITS\n")]
-        {
+        for (mountinfo, below, file, limit, text) in [
+            (V2, ".", "memory.events.local", "memory.max", v2),
+            (HYBRID, "memory", "memory.failcnt", "memory.limit_in_bytes", "HITS\n"),
+        ] {
             let text = |hits: u64| text.replace("HITS", &hits.to_string());
             let root = tempfile::tempdir().unwrap();
             fs::write(root.path().join("cgroup.controllers"), "memory\n").unwrap();
@@ -89,12 +124,16 @@ mod tests {
             fs::write(&own, text(0)).unwrap();
             fs::write(&above, text(3)).unwrap();
             let before = HitsAbove::now(&hierarchies, &cgroup);
-            let out_of = || before.out_of(&hierarchies, &cgroup);
+            let shortage = || before.shortage(&hierarchies, &cgroup);
+            let out_of = || shortage().of;
             assert_eq!(out_of(), OutOf::Host);
             fs::write(&above, text(4)).unwrap();
             assert_eq!(out_of(), OutOf::Parent);
             fs::write(&own, text(1)).unwrap();
             assert_eq!(out_of(), OutOf::Container);
+            assert_eq!(shortage().limit_bytes, None);
+            fs::write(own.with_file_name(limit), "4096\n").unwrap();
+            assert_eq!(shortage().limit_bytes, Some(4096));
             fs::remove_file(&own).unwrap();
             assert_eq!(out_of(), OutOf::Parent);
         }

@@ -261,7 +261,7 @@ impl Shared {
             }
         };
         let Entry { container, requested, known, .. } = entry;
-        self.ends.ended(&End { container, record, requested, known });
+        self.ends.ended(End { container, record, requested, known, shortage: None });
     }
 
     fn watch(&self, fd: &OwnedFd, mark: u64) -> bool {

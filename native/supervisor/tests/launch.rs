@@ -236,7 +236,10 @@ fn custom_plugins_hand_over_paths() {
 #[test]
 fn many_workers_at_once() {
     let node = Node::new();
-    let supervisor = node.prepare();
+    // All on one port, as no slot has them, so that each but the first would wait to be told.
+    let mut document = node.prepare_document();
+    document["conf"]["storm.oci.relaunch.backoff.max.secs"] = json!(0);
+    let supervisor = node::Supervisor::start(&document).unwrap();
     let workers: Vec<String> =
         (0..8).map(|number| format!("{number}a23ca4b-6062-4d08-8ac3-b09e7d35e7cb")).collect();
     for worker in &workers {

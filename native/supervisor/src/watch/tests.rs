@@ -44,6 +44,7 @@ struct Node {
     watch: Watch,
     run_root: RunRoot,
     events: mpsc::Receiver<Value>,
+    requested: RequestedEnds,
     _workers: tempfile::TempDir,
 }
 
@@ -57,8 +58,8 @@ impl Node {
         let workers = tempfile::tempdir().unwrap();
         let root = HostPath::parse(workers.path().to_str().unwrap()).unwrap();
         let hierarchies = Arc::new(hierarchies("", workers.path()));
-        let ends =
-            Ends::new(queue.clone(), &root, RequestedEnds::new(&root), hierarchies, PATIENCE);
+        let requested = RequestedEnds::new(&root);
+        let ends = Ends::new(queue.clone(), &root, requested.clone(), hierarchies, PATIENCE);
         let watch = Watch::start(Arc::new(ends), grace).unwrap();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
@@ -70,7 +71,7 @@ impl Node {
         });
         let run_root = RunRoot::new();
         run_root.write(&exit_name(), "");
-        Self { watch, run_root, events, _workers: workers }
+        Self { watch, run_root, events, requested, _workers: workers }
     }
 
     fn add(&self, init: Option<&Sleeper>, monitor: Option<&Sleeper>) {
@@ -178,6 +179,18 @@ fn requested_ends_say_so() {
     let mut init = Sleeper::start();
     node.add(Some(&init), None);
     node.watch.request_end(&container().worker_id());
+    init.kill();
+    let event = node.events.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(event["requested"], true);
+}
+
+/// As `storm kill_workers` does beside a supervisor.
+#[test]
+fn ends_that_another_process_requests_say_so() {
+    let node = Node::new();
+    let mut init = Sleeper::start();
+    node.add(Some(&init), None);
+    node.requested.add(&container().worker_id()).unwrap();
     init.kill();
     let event = node.events.recv_timeout(PATIENCE).unwrap();
     assert_eq!(event["requested"], true);
