@@ -10,6 +10,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use support::container::{
@@ -176,16 +177,41 @@ fn limits_are_in_the_cgroup() {
         request["ociRuntimeConfig"]["linux"]["resources"] = json!({
             "cpu": {"quota": 140_000, "period": 100_000},
             "memory": {"limit": 67_108_864},
+            "pids": {"limit": 512},
         });
     });
     worker.launch(&host).expect_success();
-    let read = |name: &str| {
-        worker.cgroups().iter().find_map(|cgroup| fs::read_to_string(cgroup.join(name)).ok())
-    };
-    let memory = read("memory.limit_in_bytes").or_else(|| read("memory.max"));
-    assert_eq!(memory.unwrap().trim(), "67108864");
-    let quota = read("cpu.cfs_quota_us").or_else(|| read("cpu.max"));
-    assert!(quota.unwrap().starts_with("140000"));
+    let memory = in_cgroup(&worker, "memory.limit_in_bytes");
+    assert_eq!(memory.or_else(|| in_cgroup(&worker, "memory.max")).unwrap(), "67108864");
+    let quota = in_cgroup(&worker, "cpu.cfs_quota_us");
+    assert!(quota.or_else(|| in_cgroup(&worker, "cpu.max")).unwrap().starts_with("140000"));
+    assert_eq!(in_cgroup(&worker, "pids.max").unwrap(), "512");
+}
+
+/// A file of the worker's cgroup, in whichever hierarchy has it.
+fn in_cgroup(worker: &Worker, name: &str) -> Option<String> {
+    let mut files =
+        worker.cgroups().into_iter().map(|cgroup| fs::read_to_string(cgroup.join(name)));
+    files.find_map(Result::ok).map(|text| text.trim().to_owned())
+}
+
+#[test]
+fn files_of_version_2_are_refused_on_version_1() {
+    let host = Host::new();
+    let mut worker = Worker::new(&host, &Image::busybox(&host), STAY);
+    worker.amend(|request| {
+        request["ociRuntimeConfig"]["linux"]["resources"] = json!({
+            "unified": {"memory.high": "33554432", "memory.oom.group": "1"},
+        });
+    });
+    let launch = worker.launch(&host);
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        launch.expect_success();
+        assert_eq!(in_cgroup(&worker, "memory.high").unwrap(), "33554432");
+        assert_eq!(in_cgroup(&worker, "memory.oom.group").unwrap(), "1");
+    } else {
+        launch.expect_failure(44, "unified");
+    }
 }
 
 #[test]

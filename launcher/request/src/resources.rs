@@ -1,5 +1,5 @@
 //! The limits a request may set: `linux.resources` of the runtime specification, less what would
-//! let a container reach further (devices, huge pages, network, RDMA, raw cgroup files).
+//! let a container reach further (devices, huge pages, network, RDMA, all but two raw cgroup files).
 //!
 //! # References
 //!
@@ -32,6 +32,12 @@ pub struct Resources {
         deserialize_with = "present"
     )]
     pub block_io: Option<BlockIo>,
+    /// Processes.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub pids: Option<Pids>,
+    /// Files of cgroups of version 2; runc refuses them on version 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub unified: Option<Unified>,
 }
 
 /// Processor time and placement.
@@ -170,4 +176,59 @@ pub struct ThrottleDevice {
     pub minor: u32,
     /// Bytes or operations a second.
     pub rate: u64,
+}
+
+/// Processes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pids {
+    /// How many processes and threads there may be at once.
+    pub limit: Bounded<1, MAX, OR_UNLIMITED>,
+}
+
+/// Files of cgroups of version 2 for which the specification has no words of its own. As it maps
+/// any name to any text, only these two are read.
+///
+/// # References
+///
+/// The kernel's `cgroup-v2.rst`, "Memory Interface Files"
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Unified {
+    /// From how many bytes on the kernel reclaims memory at once, and slows down who asks for more.
+    #[serde(
+        rename = "memory.high",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub memory_high: Option<ByteCount>,
+    /// Whether all processes are killed for one that is killed for memory.
+    #[serde(
+        rename = "memory.oom.group",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub memory_oom_group: Option<FileSwitch>,
+}
+
+parsed_text! {
+    /// How a cgroup's file takes a number of bytes.
+    ByteCount is a "number of bytes" like "digits of a whole number from 1 to 9223372036854775807"
+    by |text| is_byte_count(text).then_some(text)
+}
+
+fn is_byte_count(text: &str) -> bool {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    digits && text.parse::<i64>().is_ok()
+}
+
+/// How a cgroup's file takes yes and no.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum FileSwitch {
+    /// No.
+    #[serde(rename = "0")]
+    Off,
+    /// Yes.
+    #[serde(rename = "1")]
+    On,
 }

@@ -120,6 +120,8 @@ pub fn runtime_spec(request: &LaunchRequest, inputs: &SpecInputs<'_>) -> Value {
                 "cpu": limits.map(|limits| &limits.cpu),
                 "memory": limits.map(|limits| &limits.memory),
                 "blockIO": limits.map(|limits| &limits.block_io),
+                "pids": limits.map(|limits| &limits.pids),
+                "unified": limits.map(|limits| &limits.unified),
             },
             "seccomp": linux.seccomp,
             // The network is the host's: workers talk to each other on the host's ports.
