@@ -11,7 +11,7 @@ use crate::hierarchy::Hierarchies;
 use crate::oom::{HitsAbove, Shortage};
 
 /// The code that stands for an unknown one.
-const UNKNOWN_CODE: i32 = -1;
+pub(crate) const UNKNOWN_CODE: i32 = -1;
 
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;

@@ -11,7 +11,7 @@ use storm_oci_request::{HostPath, WorkerId};
 use tracing::{debug, error, info, warn};
 
 use crate::documents::LaunchDocument;
-use crate::end::{End, Launched};
+use crate::end::{End, Launched, UNKNOWN_CODE};
 use crate::error::SupervisorError;
 use crate::events::{EventQueue, ExitEvent};
 use crate::exit_note::{ExitNote, LastOutput};
@@ -108,6 +108,25 @@ impl Ends {
         }
     }
 
+    /// A worker's container is gone and has left no record, as after a restart of the host.
+    pub(crate) fn vanished(&self, worker: &WorkerId) {
+        let message = format!("nothing is left of the container of worker {worker}");
+        info!(target: "storm_oci.watch", "{message}");
+        self.events.exit(ExitEvent {
+            worker_id: worker.to_string(),
+            container_id: None,
+            exit_code: None,
+            signal: None,
+            shell_code: UNKNOWN_CODE,
+            out_of_memory: false,
+            requested: self.was_requested(worker),
+            launch_failed: false,
+            before_heartbeat: false,
+            adopted: true,
+            message,
+        });
+    }
+
     fn failed_to_start(&self, end: &End, launched: &Launched, output: &LastOutput) -> Duration {
         let cause = end.cause();
         let topology_id = end.known.topology_id.as_deref().unwrap_or_default();
@@ -159,7 +178,7 @@ impl Ends {
 
     /// Whether a worker has told Storm's supervisor that it works. What cannot be looked at counts
     /// as not: Storm is then told in both ways, and each is true.
-    fn has_heartbeat(&self, worker: &WorkerId) -> bool {
+    pub(crate) fn has_heartbeat(&self, worker: &WorkerId) -> bool {
         heartbeat::exists(&self.workers_root, worker).unwrap_or_else(|error| {
             warn!(target: "storm_oci.watch", "cannot look for heartbeats of worker {worker}: {error}");
             false

@@ -32,7 +32,8 @@ pub enum LogLevel {
 pub struct ExitEvent {
     /// The worker, as Java named it.
     pub worker_id: String,
-    /// Its container; `null` when the launch failed before there was a name.
+    /// Its container; `null` when the launch failed before there was a name, or when nothing is
+    /// left that tells.
     pub container_id: Option<String>,
     /// The exit code of the container's pid 1, if it ended by itself and the code is known.
     pub exit_code: Option<i32>,

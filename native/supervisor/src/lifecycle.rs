@@ -40,9 +40,18 @@ const KILL: &str = "9";
 
 impl Containers {
     /// Watches every container that was started before this process. One that has ended meanwhile
-    /// is reported at once.
+    /// is reported at once, and so is a worker that has no container any more.
     pub(crate) fn adopt(&self) -> Result<(), SupervisorError> {
-        for record in self.records.all()? {
+        let records = self.records.all()?;
+        let recorded: BTreeSet<WorkerId> =
+            records.iter().map(|record| record.container_id.worker_id()).collect();
+        for worker in self.workers().filter(|worker| !recorded.contains(worker)) {
+            // Storm's slot believes the last heartbeat until it is old; without one it looks itself.
+            if self.ends.has_heartbeat(&worker) && self.is_dead(&worker) {
+                self.ends.vanished(&worker);
+            }
+        }
+        for record in records {
             if record.state != LaunchState::Started {
                 continue;
             }
@@ -56,6 +65,13 @@ impl Containers {
             self.watch.add(Watched::new(&record, exit, known));
         }
         Ok(())
+    }
+
+    /// The workers that have a directory.
+    fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        // The directory is Storm's, which makes it for its first worker.
+        let entries = fs::read_dir(self.settings.workers_root.as_str()).into_iter().flatten();
+        entries.filter_map(|entry| WorkerId::parse(entry.ok()?.file_name().to_str()?).ok())
     }
 
     /// What will be told of a container when it ends.

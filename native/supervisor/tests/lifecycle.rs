@@ -116,6 +116,25 @@ fn what_ended_while_nobody_watched_is_told_at_prepare() {
     assert_eq!(event["exitCode"], 7);
 }
 
+/// As after a restart of the host, which takes containers and records.
+#[test]
+fn a_worker_without_container_is_told_at_prepare() {
+    let node = Node::new();
+    assert!(node.prepare().is_quiet(), "it has not told that it works");
+    let heartbeats = node.path(&format!("local/workers/{WORKER}/heartbeats"));
+    fs::create_dir(&heartbeats).unwrap();
+    fs::write(heartbeats.join("7.version"), "").unwrap();
+    let supervisor = node.prepare();
+    let event = supervisor.event();
+    assert_eq!((&event["workerId"], &event["adopted"]), (&json!(WORKER), &json!(true)));
+    assert_eq!((&event["containerId"], &event["shellCode"]), (&json!(null), &json!(-1)));
+    assert!(supervisor.is_quiet());
+    write_record(&node, node::GONE);
+    let supervisor = node.prepare();
+    assert_eq!(supervisor.event()["containerId"], CONTAINER);
+    assert!(supervisor.is_quiet());
+}
+
 #[test]
 fn kill_signals_the_recorded_process() {
     let node = Node::new();
