@@ -35,9 +35,9 @@ REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e test-lifecycle-short
 
-.PHONY: help build library launcher init jar install demo check fmt fuzz test bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -161,6 +161,12 @@ test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
+
+test-lifecycle: ## root: all that can happen to a worker on real Storm, beside Storm's own way; a quarter of an hour
+	cargo test --workspace --test lifecycle
+
+test-lifecycle-short: ## root: of test-lifecycle, the ways in which a worker ends
+	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test lifecycle
 
 bench: bench-launch bench-store ## root: both of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
 

@@ -27,7 +27,7 @@ pub struct Cluster {
     ports: Ports,
     // Dropped in this order: Nimbus and the supervisor before the ZooKeeper they talk to.
     supervisor: Option<Daemon>,
-    nimbus: Daemon,
+    nimbus: Option<Daemon>,
     zookeeper: Daemon,
 }
 
@@ -48,26 +48,41 @@ impl Cluster {
             files::make_dir(&path)?;
             files::give(&path, account.uid, account.gid)?;
         }
-        // Nimbus allows every image, as on a cluster whose nodes are set up differently: so that
-        // the supervisor's own check is seen.
-        let open = Settings { allowed_images: vec!["*".to_owned()], ..settings.clone() };
-        files::make_dir(&layout.scratch("nimbus-conf"))?;
-        write_conf(layout, &layout.scratch("nimbus-conf"), &ports, &open)?;
         write_conf(layout, &layout.scratch("storm/conf"), &ports, settings)?;
 
         let zookeeper =
             daemon(layout, account, "zookeeper", ZOOKEEPER, "storm/conf", ports.zookeeper)?;
-        let nimbus = daemon(layout, account, "nimbus", NIMBUS, "nimbus-conf", ports.nimbus)?;
         let mut cluster = Self {
             layout: layout.clone(),
             account: account.clone(),
             ports,
             supervisor: None,
-            nimbus,
+            nimbus: None,
             zookeeper,
         };
+        cluster.start_nimbus(settings)?;
         cluster.start_supervisor()?;
         Ok(cluster)
+    }
+
+    /// Starts Nimbus, anew when it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::DaemonEnded`] or [`E2eError::TimedOut`].
+    pub fn start_nimbus(&mut self, settings: &Settings) -> Result<(), E2eError> {
+        if let Some(nimbus) = self.nimbus.take() {
+            nimbus.stop();
+        }
+        // Nimbus allows every image, as on a cluster whose nodes are set up differently: so that
+        // the supervisor's own check is seen.
+        let open = Settings { allowed_images: vec!["*".to_owned()], ..settings.clone() };
+        let (layout, ports) = (&self.layout, &self.ports);
+        files::make_dir(&layout.scratch("nimbus-conf"))?;
+        write_conf(layout, &layout.scratch("nimbus-conf"), ports, &open)?;
+        let (name, conf) = ("nimbus", "nimbus-conf");
+        self.nimbus = Some(daemon(layout, &self.account, name, NIMBUS, conf, ports.nimbus)?);
+        Ok(())
     }
 
     /// Writes a new configuration for the supervisor; it counts from its next start.
@@ -125,7 +140,9 @@ impl Cluster {
     /// [`E2eError::DaemonEnded`].
     pub fn check(&mut self) -> Result<(), E2eError> {
         self.zookeeper.check()?;
-        self.nimbus.check()?;
+        if let Some(nimbus) = &mut self.nimbus {
+            nimbus.check()?;
+        }
         self.supervisor_pid().map(|_| ())
     }
 }

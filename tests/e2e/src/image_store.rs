@@ -194,6 +194,16 @@ impl ImageStore {
         Ok(digest)
     }
 
+    /// Adds an image of these layers under a tag that another image had.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::File`].
+    pub fn replace_image(&mut self, tag: &str, layers: &[Layer]) -> Result<String, E2eError> {
+        self.tag_lines.retain(|line| !line.starts_with(&format!("{tag}:")));
+        self.add_image(&[tag], layers)
+    }
+
     /// Adds any line to the tag map.
     ///
     /// # Errors

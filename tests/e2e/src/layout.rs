@@ -125,6 +125,18 @@ impl Layout {
         "soci-demo-user".to_owned()
     }
 
+    /// An account of another user of the cluster.
+    #[must_use]
+    pub fn other_account(&self) -> String {
+        "soci-demo-other".to_owned()
+    }
+
+    /// The accounts that workers run as.
+    #[must_use]
+    pub fn topology_accounts(&self) -> [String; 2] {
+        [self.topology_account(), self.other_account()]
+    }
+
     /// Where a file of `storm.log.dir` is found once the run is over.
     #[must_use]
     pub fn kept(&self, log: &str) -> PathBuf {

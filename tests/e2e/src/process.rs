@@ -88,18 +88,32 @@ pub fn of_users(uids: &[u32]) -> Result<Vec<(u32, String)>, E2eError> {
             continue;
         };
         if status.only_id("Uid").is_some_and(|uid| uids.contains(&uid)) {
-            let command = fs::read(entry.join("cmdline")).unwrap_or_default();
-            let command: String = String::from_utf8_lossy(&command).replace('\0', " ");
-            found.push((pid, command.chars().take(60).collect()));
+            found.push((pid, command_line(pid).chars().take(60).collect()));
         }
     }
     Ok(found)
 }
 
+/// A process's arguments with blanks between; empty when it is gone.
+#[must_use]
+pub fn command_line(pid: u32) -> String {
+    let path = Path::new("/proc").join(pid.to_string()).join("cmdline");
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\0', " ")
+}
+
 /// Kills a process of an account this run made. One that is gone already is no error.
 pub fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+/// Stops a process of an account this run made. One that is gone already is no error.
+pub fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+}
+
+fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Layout;
+use crate::testbed::IMAGE;
 
 /// Where the daemons listen.
 #[derive(Clone, Debug)]
@@ -32,6 +33,30 @@ pub struct Settings {
     pub worker_start_seconds: u32,
     /// Where images come from.
     pub images: Images,
+    /// `storm.oci.init`.
+    pub init: bool,
+    /// Whether workers run in containers; else as plain processes, as Storm does by default.
+    pub contained: bool,
+    /// Whom Nimbus takes every client for.
+    pub submitter: String,
+}
+
+impl Settings {
+    /// The demo's image for every topology, and all that this project has switched on.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            image: IMAGE.to_owned(),
+            allowed_images: vec![IMAGE.to_owned()],
+            readonly_mounts: Vec::new(),
+            seccomp: true,
+            worker_start_seconds: 60,
+            images: Images::in_directory(layout),
+            init: true,
+            contained: true,
+            submitter: layout.topology_account(),
+        }
+    }
 }
 
 /// An image store, and the supervisor's copies of what it took from there.
@@ -61,7 +86,6 @@ pub const CPU_PERCENT: u32 = 200;
 #[must_use]
 pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value {
     let path = |below: &str| layout.scratch(below).display().to_string();
-    let store = &settings.images.top_level;
     let mut conf = json!({
         "storm.zookeeper.servers": ["localhost"],
         "storm.zookeeper.port": ports.zookeeper,
@@ -74,7 +98,7 @@ pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value 
         "storm.local.dir": path("local"),
         "storm.log.dir": path("logs"),
         "storm.metricstore.rocksdb.location": path("local/metrics"),
-        "debug.simple.transport.user": layout.topology_account(),
+        "debug.simple.transport.user": settings.submitter,
 
         "supervisor.thrift.port": ports.supervisor,
         "supervisor.slots.ports": ports.slots,
@@ -84,13 +108,27 @@ pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value 
         "supervisor.worker.launcher": layout.launcher().display().to_string(),
         "supervisor.worker.start.timeout.secs": settings.worker_start_seconds,
         "supervisor.worker.timeout.secs": 30,
+        // The default looks for changed blobs every 30 s.
+        "supervisor.localizer.update.blob.interval.secs": 2,
         "storm.worker.cgroup.cpu.limit": CPU_PERCENT,
         "storm.cgroup.memory.enforcement.enable": true,
+    });
+    if let (Some(conf), Value::Object(own)) = (conf.as_object_mut(), own_keys(layout, settings)) {
+        conf.extend(own);
+    }
+    conf
+}
 
-        "storm.resource.isolation.plugin.enable": true,
+/// What this project adds.
+fn own_keys(layout: &Layout, settings: &Settings) -> Value {
+    let path = |below: &str| layout.scratch(below).display().to_string();
+    let store = &settings.images.top_level;
+    let mut conf = json!({
+        "storm.resource.isolation.plugin.enable": settings.contained,
         "storm.resource.isolation.plugin":
             "org.apache.storm.container.oci.NativeRuncLibContainerManager",
         "storm.oci.native.library": path("prefix/lib/storm-oci/libstorm_oci.so"),
+        "storm.oci.init": settings.init,
         "storm.oci.image": settings.image,
         "storm.oci.allowed.images": settings.allowed_images,
         "storm.oci.cgroup.root": "/sys/fs/cgroup",

@@ -15,8 +15,8 @@ use crate::image_store::{ImageStore, Layer};
 use crate::say::{self, Steps};
 use crate::storm_conf::Settings;
 use crate::{
-    E2eError, Layout, Traces, command, files, image, install, interrupt, packages, storm_home,
-    topology, traces,
+    E2eError, Layout, Traces, command, container, files, image, install, interrupt, packages,
+    process, storm_home, topology, traces,
 };
 
 /// The tag of the demo's image.
@@ -34,6 +34,8 @@ pub struct Testbed {
     pub daemon: Account,
     /// The topologies' account.
     pub user: Account,
+    /// The account of another user's topologies.
+    pub other: Account,
     /// The image store.
     pub store: ImageStore,
     /// The layers of [`IMAGE`], lowest first.
@@ -82,6 +84,7 @@ impl Testbed {
         files::make_dir(&layout.scratch)?;
         let daemon = accounts::add_daemon(&layout.daemon_account(), &log)?;
         let user = accounts::add_topology(&layout.topology_account(), &log)?;
+        let other = accounts::add_topology(&layout.other_account(), &log)?;
         say::fact("supervisor runs as", format!("{} (uid {})", daemon.name, daemon.uid));
         say::fact("workers run as", format!("{} (uid {})", user.name, user.uid));
         say::fact("scratch directory", layout.scratch.display());
@@ -114,6 +117,7 @@ impl Testbed {
             layout,
             daemon,
             user,
+            other,
             store,
             layers,
             example_config,
@@ -156,6 +160,23 @@ impl Testbed {
             "0",
         ]);
         command::output(&mut reap).map(|_| ())
+    }
+
+    /// Waits until no worker is left, contained or not. Layers may stay mounted for later ones.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Left`].
+    pub fn expect_nothing_running(&self) -> Result<(), E2eError> {
+        let mut left = String::new();
+        let gone = interrupt::wait(Duration::from_secs(30), || {
+            let processes = process::of_users(&[self.user.uid, self.other.uid])?;
+            let records = container::records(&self.layout)?.len();
+            let workers = files::list(&self.layout.workers())?;
+            left = format!("{processes:?}, {records} records, {workers:?}");
+            Ok(processes.is_empty() && records == 0 && workers.is_empty())
+        })?;
+        if gone { Ok(()) } else { Err(E2eError::Left(left)) }
     }
 
     /// Waits until the containers have left nothing. Loop devices go a moment after their mounts.
@@ -234,9 +255,15 @@ pub fn as_root() -> Result<(), E2eError> {
     // sudo clears the environment; the builds need the caller's cargo and JDK.
     let mut sudo = Command::new("sudo");
     sudo.args(["--", "env"]);
-    for name in
-        ["PATH", "JAVA_HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR", "STORM_OCI_CACHE"]
-    {
+    for name in [
+        "PATH",
+        "JAVA_HOME",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "CARGO_TARGET_DIR",
+        "STORM_OCI_CACHE",
+        "STORM_OCI_LIFECYCLE",
+    ] {
         if let Ok(value) = env::var(name) {
             sudo.arg(format!("{name}={value}"));
         }

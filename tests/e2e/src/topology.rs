@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::accounts::Account;
-use crate::cluster::{NO_COUNTERS, as_account, class_path, storm_properties};
-use crate::{E2eError, Layout, command, files, interrupt};
+use crate::cluster::class_path;
+use crate::{E2eError, Layout, command, files, interrupt, operate};
 
 /// From submission to the first report: Storm's timers, a layer copy, two JVM starts.
 const REPORT_LIMIT: Duration = Duration::from_secs(180);
@@ -79,7 +79,7 @@ pub fn build(layout: &Layout) -> Result<(), E2eError> {
     command::run("pack the topology", &mut jar, &log)
 }
 
-fn topology_jar(layout: &Layout) -> PathBuf {
+pub(crate) fn topology_jar(layout: &Layout) -> PathBuf {
     layout.scratch("topology.jar")
 }
 
@@ -95,7 +95,7 @@ pub fn submit(
 ) -> Result<(), E2eError> {
     let arguments: Vec<String> =
         topologies.iter().map(|(name, image)| format!("{name}={image}")).collect();
-    operate(layout, account, "submit", &arguments)
+    operate::run(layout, account, "submit", &arguments)
 }
 
 /// Asks Nimbus for stacks and a heap dump of a topology's only worker, and to start a recording.
@@ -104,7 +104,7 @@ pub fn submit(
 ///
 /// [`E2eError::Ended`] when Nimbus refuses.
 pub fn profile(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eError> {
-    operate(layout, account, "profile", &[name.to_owned()])
+    operate::run(layout, account, "profile", &[name.to_owned()])
 }
 
 /// Asks Nimbus for what a recording that goes on has so far.
@@ -113,7 +113,7 @@ pub fn profile(layout: &Layout, account: &Account, name: &str) -> Result<(), E2e
 ///
 /// [`E2eError::Ended`] when Nimbus refuses.
 pub fn dump(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eError> {
-    operate(layout, account, "dump", &[name.to_owned()])
+    operate::run(layout, account, "dump", &[name.to_owned()])
 }
 
 /// Kills topologies, and waits until the supervisor has cleaned up after them.
@@ -123,7 +123,16 @@ pub fn dump(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eErr
 /// [`E2eError::Ended`] when Nimbus does not know one, [`E2eError::TimedOut`].
 pub fn kill(layout: &Layout, account: &Account, names: &[&str]) -> Result<(), E2eError> {
     let arguments: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    operate(layout, account, "kill", &arguments)?;
+    operate::run(layout, account, "kill", &arguments)?;
+    gone(layout, names)
+}
+
+/// Waits until the supervisor has cleaned up after topologies.
+///
+/// # Errors
+///
+/// [`E2eError::TimedOut`].
+pub fn gone(layout: &Layout, names: &[&str]) -> Result<(), E2eError> {
     let mut gone_since = None;
     let gone = interrupt::poll(KILL_LIMIT, || {
         for name in names {
@@ -140,24 +149,6 @@ pub fn kill(layout: &Layout, account: &Account, names: &[&str]) -> Result<(), E2
         seconds: KILL_LIMIT.as_secs(),
         log: layout.kept("supervisor.log"),
     })
-}
-
-fn operate(
-    layout: &Layout,
-    account: &Account,
-    verb: &str,
-    arguments: &[String],
-) -> Result<(), E2eError> {
-    let jar = topology_jar(layout).display().to_string();
-    let mut java = as_account(account);
-    java.args(["java", "-client", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", NO_COUNTERS])
-        .args(storm_properties(layout))
-        .arg(format!("-Dstorm.jar={jar}"))
-        .args(["-Dstorm.dependency.jars=", "-Dstorm.dependency.artifacts={}", "-cp"])
-        .arg(format!("{jar}:{}", class_path(layout, &["lib-worker", "extlib"], "nimbus-conf")))
-        .args(["Operate", verb])
-        .args(arguments);
-    command::run(&format!("{verb} the topology"), &mut java, &layout.log("topology"))
 }
 
 /// The worker directories of a topology.

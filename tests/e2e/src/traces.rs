@@ -27,9 +27,11 @@ impl Traces {
         let mut traces = Self::default();
         traces.add_mounts(layout)?;
         traces.add_loop_devices(layout)?;
-        if let Some(account) = accounts::find(&layout.topology_account())? {
-            for (pid, command) in process::of_users(&[account.uid])? {
-                traces.add("process", format!("{pid} {command}"));
+        for name in layout.topology_accounts() {
+            if let Some(account) = accounts::find(&name)? {
+                for (pid, command) in process::of_users(&[account.uid])? {
+                    traces.add("process", format!("{pid} {command}"));
+                }
             }
         }
         for pid in cgroups::processes(&layout.monitors_cgroup())? {
@@ -69,7 +71,7 @@ impl Traces {
         let mut traces = Self::default();
         traces.add_mounts(layout)?;
         traces.add_loop_devices(layout)?;
-        for name in [layout.daemon_account(), layout.topology_account()] {
+        for name in all_accounts(layout) {
             if let Some(account) = accounts::find(&name)? {
                 for (pid, command) in process::of_users(&[account.uid])? {
                     traces.add("process", format!("{pid} {command}"));
@@ -172,15 +174,21 @@ pub fn remove(layout: &Layout) -> Result<(), E2eError> {
     results.push(cgroups::remove(&layout.cgroup_parent()));
     results.push(files::remove_tree(&layout.run_root));
     results.push(files::remove_tree(&layout.scratch));
-    for name in [layout.topology_account(), layout.daemon_account()] {
+    for name in all_accounts(layout) {
         results.push(accounts::remove(&name));
     }
     results.into_iter().collect()
 }
 
+fn all_accounts(layout: &Layout) -> Vec<String> {
+    let mut names = layout.topology_accounts().to_vec();
+    names.push(layout.daemon_account());
+    names
+}
+
 fn end_processes(layout: &Layout) -> Result<(), E2eError> {
     let mut uids = Vec::new();
-    for name in [layout.daemon_account(), layout.topology_account()] {
+    for name in all_accounts(layout) {
         uids.extend(accounts::find(&name)?.map(|account| account.uid));
     }
     let gone = crate::interrupt::wait(std::time::Duration::from_secs(60), || {

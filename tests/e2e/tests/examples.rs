@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use storm_oci_e2e::Layout;
-use storm_oci_e2e::storm_conf::{Images, Ports, Settings, storm_yaml};
+use storm_oci_e2e::storm_conf::{Ports, Settings, storm_yaml};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The keys of the specification's table of settings.
@@ -124,15 +124,8 @@ fn explained(text: &str, key: &str) -> bool {
 fn storm_yaml_has_every_key_the_tests_use() {
     let text = example("storm.yaml.example");
     let ports = Ports { zookeeper: 1, nimbus: 2, supervisor: 3, slots: vec![4] };
-    let settings = Settings {
-        image: "storm/x:1".to_owned(),
-        allowed_images: Vec::new(),
-        readonly_mounts: Vec::new(),
-        seccomp: true,
-        worker_start_seconds: 1,
-        images: Images::in_directory(&Layout::new("x")),
-    };
-    let used = storm_yaml(&Layout::new("x"), &ports, &settings);
+    let layout = Layout::new("x");
+    let used = storm_yaml(&layout, &ports, &Settings::new(&layout));
     for key in used.as_object().into_iter().flat_map(|keys| keys.keys()) {
         if key.starts_with("storm.oci.") || key.starts_with("storm.resource.") {
             assert!(explained(&text, key), "{key} has no line of explanation");

@@ -8,8 +8,8 @@ use storm_oci_e2e::accounts::Account;
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::process::{self, Status};
 use storm_oci_e2e::say::{self, Steps};
-use storm_oci_e2e::storm_conf::{Images, Settings};
-use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
+use storm_oci_e2e::storm_conf::Settings;
+use storm_oci_e2e::testbed::{self, Testbed};
 use storm_oci_e2e::{E2eError, Layout, cgroups, command, files, image, interrupt, topology};
 
 /// The topology's name.
@@ -35,17 +35,7 @@ fn run() -> Result<(), E2eError> {
     let began = Instant::now();
     let mut steps = Steps::new(testbed::STEPS + OWN_STEPS - 1);
     let mut testbed = Testbed::create(Layout::new("demo"), &mut steps)?;
-    testbed.start(
-        &Settings {
-            image: IMAGE.to_owned(),
-            allowed_images: vec![IMAGE.to_owned()],
-            readonly_mounts: Vec::new(),
-            seccomp: true,
-            worker_start_seconds: 60,
-            images: Images::in_directory(&testbed.layout),
-        },
-        &mut steps,
-    )?;
+    testbed.start(&Settings::new(&testbed.layout), &mut steps)?;
 
     steps.begin("a word count, in a container");
     let container = show_counts(&mut testbed)?;

@@ -15,7 +15,7 @@ use bad_input::{BadImages, NOT_ALLOWED, TRUNCATED};
 use storm_oci_e2e::cluster::Cluster;
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::say::Steps;
-use storm_oci_e2e::storm_conf::{Images, Settings};
+use storm_oci_e2e::storm_conf::Settings;
 use storm_oci_e2e::supervisor_log::{self, said};
 use storm_oci_e2e::testbed::{self, IMAGE, Testbed};
 use storm_oci_e2e::verdicts::{Verdicts, holds, same};
@@ -51,12 +51,10 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
     allowed.retain(|tag| tag != NOT_ALLOWED);
     allowed.extend([IMAGE, erofs::TAG].map(str::to_owned));
     let settings = Settings {
-        image: IMAGE.to_owned(),
         allowed_images: allowed,
         readonly_mounts: vec![mount.display().to_string()],
-        seccomp: true,
         worker_start_seconds: 20,
-        images: Images::in_directory(&testbed.layout),
+        ..Settings::new(&testbed.layout)
     };
     verdicts.check("the_example_configuration_loads", example_loads(&testbed));
     testbed.start(&settings, &mut steps)?;

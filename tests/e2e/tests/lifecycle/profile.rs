@@ -1,0 +1,63 @@
+//! What Nimbus asks of a worker's JVM: a restart, and a profiler's script that fails at first.
+
+use serde_json::json;
+use storm_oci_e2e::commanded;
+use storm_oci_e2e::storm_conf::Settings;
+use storm_oci_e2e::supervisor_log::{self, said};
+use storm_oci_e2e::verdicts::{Verdicts, same};
+use storm_oci_e2e::{E2eError, Testbed, files, operate, topology};
+
+use crate::timing::{Comeback, successor};
+use crate::{measured, supervisor, unharmed};
+
+const NAME: &str = "is-restarted";
+/// A script whose exit code no other part has.
+const FAILING: &str = "#!/bin/bash\nexit 23\n";
+
+/// Storm retries what fails, and the worker is restarted once it does not.
+pub(crate) fn run(
+    testbed: &mut Testbed,
+    _: &Settings,
+    verdicts: &mut Verdicts,
+) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let user = testbed.user.clone();
+    commanded::submit(&layout, &user, &[(NAME, json!({}))])?;
+    let script = layout.profiler();
+    let whole = files::read(&script)?;
+    let outcome = restarted(testbed, &whole);
+    replace(&script, &whole)?;
+    verdicts.check("a_worker_is_restarted_when_the_profiler_can", outcome);
+    topology::kill(&layout, &user, &[NAME])
+}
+
+fn replace(script: &std::path::Path, content: &str) -> Result<(), E2eError> {
+    let new = script.with_extension("new");
+    files::write(&new, content)?;
+    files::set_mode(&new, 0o755)?;
+    files::rename(&new, script)
+}
+
+fn restarted(testbed: &mut Testbed, whole: &str) -> Result<(), E2eError> {
+    let layout = testbed.layout.clone();
+    let pid = supervisor(testbed)?;
+    let worker = commanded::works(&layout, NAME, None)?;
+    let start = supervisor_log::length(&layout)?;
+    replace(&layout.profiler(), FAILING)?;
+    operate::run(&layout, &testbed.user, "restart-worker", &[NAME.to_owned()])?;
+    let failed = [worker.id.clone(), "cannot profile".to_owned(), "with 23".to_owned()];
+    let line = said(&layout, start, &failed)?;
+    let log = supervisor_log::read(&layout)?;
+    let again = log.find(&line).map_or(start, |at| at + line.len());
+    said(&layout, again, &failed)?;
+    let same_worker = commanded::works(&layout, NAME, None)?;
+    same("a script that fails does nothing", &same_worker.id, &worker.id)?;
+
+    replace(&layout.profiler(), whole)?;
+    let note = worker.end(&layout)?;
+    same("the script killed the JVM", note.shell_code(), Some(137))?;
+    same("memory is not the cause", note.out_of_memory.kills.unwrap_or_default(), 0)?;
+    let (_, container) = successor(&layout, NAME, &worker)?;
+    measured(NAME, Comeback::of(&note, &container));
+    unharmed(testbed, pid)
+}
