@@ -35,9 +35,9 @@ REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-e2e test-lifecycle-short
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short
 
-.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle bench bench-launch bench-store clean test-faults $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -159,6 +159,15 @@ test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 	cargo build --workspace --lib --examples
 	env RUST_BACKTRACE=0 gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
 
+test-slots: ## root: workers' lives in real containers, driven by Storm's classes without a cluster
+	cargo test -p storm-oci-e2e --test slots
+
+test-endurance: ## root: 500 rounds of lives on eight slots, with figures before and after; half an hour
+	cargo test -p storm-oci-e2e --test slots -- endurance
+
+test-lifecycle-vm: ## root: the lives on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
+	cargo test -p storm-oci-e2e --test slots -- vm
+
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
 
@@ -168,7 +177,7 @@ test-lifecycle: ## root: all that can happen to a worker on real Storm, beside S
 test-lifecycle-short: ## root: of test-lifecycle, the ways in which a worker ends
 	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test lifecycle
 
-bench: bench-launch bench-store ## root: both of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
+bench: bench-launch bench-store bench-life ## root: all of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
 
 bench-launch: launcher ## root: launch and reap beside bare runc, and beside ORIGINAL_LAUNCHER=<path>
 	LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' STORM_OCI_CONF_DIR='$(CONF_DIR)' \
@@ -180,6 +189,10 @@ bench-store: ## images from HDFS beside Hadoop's Java client and a plain copy
 	mkdir -p '$(TARGET_DIR)/bench'
 	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/store.json' \
 	  cargo bench -p storm-oci-store --bench store; result=$$?; $(GIVE_BACK) exit $$result
+
+bench-life: ## root: ends and memory usage known in Java, and idle workers
+	BENCH_JSON='$(abspath $(TARGET_DIR))/bench/life.json' \
+	  cargo bench --profile dev -p storm-oci-e2e --bench life; result=$$?; $(GIVE_BACK) exit $$result
 
 clean: ## remove what was built
 	cargo clean

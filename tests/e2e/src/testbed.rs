@@ -55,6 +55,27 @@ impl Testbed {
     ///
     /// [`E2eError`]: the first step that fails; what was made is removed.
     pub fn create(layout: Layout, steps: &mut Steps) -> Result<Self, E2eError> {
+        let mut testbed = Self::install(layout, steps)?;
+        topology::build(&testbed.layout)?;
+
+        steps.begin("the image");
+        for file in image::layers(&testbed.layout)? {
+            testbed.layers.push(testbed.store.add_layer(&file)?);
+        }
+        let digest = testbed.store.add_image(&[IMAGE], &testbed.layers)?;
+        say::fact("image", format!("{IMAGE} = sha256:{digest}"));
+        for layer in &testbed.layers {
+            say::fact("layer", format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000));
+        }
+        Ok(testbed)
+    }
+
+    /// Installs this project and a stock Storm beside an empty image store.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError`]: the first step that fails; what was made is removed.
+    pub fn install(layout: Layout, steps: &mut Steps) -> Result<Self, E2eError> {
         let lock = lock()?;
         files::remove_tree(&layout.logs)?;
         files::make_dir(&layout.logs)?;
@@ -94,32 +115,20 @@ impl Testbed {
         install::check_setup(&layout, &daemon)?;
         say::fact("installed and checked", layout.launcher().display());
 
-        steps.begin("stock Storm, and the word count");
+        steps.begin("stock Storm");
         storm_home::create(&layout)?;
         let jar = layout.prefix().join("lib/storm-oci/storm-oci.jar");
         files::link_or_copy(&jar, &layout.scratch("storm/extlib-daemon/storm-oci.jar"))?;
         let profile = files::read(&layout.repository.join("conf/seccomp.json.example"))?;
         files::write(&layout.scratch("seccomp.json"), profile)?;
-        topology::build(&layout)?;
-
-        steps.begin("the image");
-        let mut store = ImageStore::create(&layout.scratch("images"))?;
-        let mut layers = Vec::new();
-        for file in image::layers(&layout)? {
-            layers.push(store.add_layer(&file)?);
-        }
-        let digest = store.add_image(&[IMAGE], &layers)?;
-        say::fact("image", format!("{IMAGE} = sha256:{digest}"));
-        for layer in &layers {
-            say::fact("layer", format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000));
-        }
+        let store = ImageStore::create(&layout.scratch("images"))?;
         Ok(Self {
             layout,
             daemon,
             user,
             other,
             store,
-            layers,
+            layers: Vec::new(),
             example_config,
             cluster: None,
             removed: false,
@@ -153,13 +162,7 @@ impl Testbed {
     ///
     /// [`E2eError::Unconfirmed`] when the launcher refuses.
     pub fn release_layers(&self, container_id: &str) -> Result<(), E2eError> {
-        let mut reap = crate::cluster::as_account(&self.daemon);
-        reap.arg(self.layout.launcher()).arg(&self.user.name).args([
-            "reap-oci-container",
-            container_id,
-            "0",
-        ]);
-        command::output(&mut reap).map(|_| ())
+        traces::release_layers(&self.layout, &self.daemon, &self.user, container_id)
     }
 
     /// Waits until no worker is left, contained or not. Layers may stay mounted for later ones.
@@ -179,18 +182,13 @@ impl Testbed {
         if gone { Ok(()) } else { Err(E2eError::Left(left)) }
     }
 
-    /// Waits until the containers have left nothing. Loop devices go a moment after their mounts.
+    /// Waits until the containers have left nothing.
     ///
     /// # Errors
     ///
     /// [`E2eError::Left`].
     pub fn expect_no_container(&self) -> Result<(), E2eError> {
-        let mut left = Traces::default();
-        interrupt::wait(Duration::from_secs(5), || {
-            left = Traces::of_containers(&self.layout)?;
-            Ok(left.is_empty())
-        })?;
-        if left.is_empty() { Ok(()) } else { Err(E2eError::Left(left.to_string())) }
+        traces::expect_no_container(&self.layout)
     }
 
     /// Stops the daemons and removes everything, then looks whether anything is left.

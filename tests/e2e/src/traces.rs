@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::{E2eError, Layout, accounts, cgroups, command, files, mountinfo, process};
+use crate::accounts::Account;
+use crate::cluster::as_account;
+use crate::{E2eError, Layout, accounts, cgroups, command, files, interrupt, mountinfo, process};
 
 /// Where runc keeps the state of containers, when nobody tells it another place.
 const RUNC_STATE: &str = "/run/runc";
@@ -162,6 +165,36 @@ impl fmt::Display for Traces {
     }
 }
 
+/// Lets the launcher unmount the layers that it keeps mounted for later containers.
+///
+/// # Errors
+///
+/// [`E2eError::Unconfirmed`] when the launcher refuses.
+pub fn release_layers(
+    layout: &Layout,
+    daemon: &Account,
+    user: &Account,
+    container_id: &str,
+) -> Result<(), E2eError> {
+    let mut reap = as_account(daemon);
+    reap.arg(layout.launcher()).arg(&user.name).args(["reap-oci-container", container_id, "0"]);
+    command::output(&mut reap).map(|_| ())
+}
+
+/// Waits until the containers have left nothing. Loop devices go a moment after their mounts.
+///
+/// # Errors
+///
+/// [`E2eError::Left`].
+pub fn expect_no_container(layout: &Layout) -> Result<(), E2eError> {
+    let mut left = Traces::default();
+    interrupt::wait(Duration::from_secs(5), || {
+        left = Traces::of_containers(layout)?;
+        Ok(left.is_empty())
+    })?;
+    if left.is_empty() { Ok(()) } else { Err(E2eError::Left(left.to_string())) }
+}
+
 /// Removes whatever a run has made and is still there, an interrupted run's too. Nothing is touched
 /// that does not belong to the run's accounts, directories or cgroup.
 ///
@@ -191,7 +224,7 @@ fn end_processes(layout: &Layout) -> Result<(), E2eError> {
     for name in all_accounts(layout) {
         uids.extend(accounts::find(&name)?.map(|account| account.uid));
     }
-    let gone = crate::interrupt::wait(std::time::Duration::from_secs(60), || {
+    let gone = interrupt::wait(Duration::from_secs(60), || {
         let processes = process::of_users(&uids)?;
         for (pid, _) in &processes {
             process::kill(*pid);

@@ -1,0 +1,61 @@
+//! Workers' lives without a cluster: stock Storm's container classes with this project's plugin
+//! drive real containers, as a supervisor's slots do. Needs root.
+//!
+//! ```text
+//! slots                     lives, and a few rounds of endurance
+//! slots endurance [ROUNDS]  rounds of lives on eight slots, with figures before and after
+//! slots vm [KERNEL...]      the lives on Debian's kernels with cgroups of version 2
+//! slots guest               the lives on a node that is there: in such a virtual machine
+//! ```
+
+mod endurance;
+mod guests;
+mod lives;
+
+use std::env;
+use std::process::ExitCode;
+
+use storm_oci_e2e::say::Steps;
+use storm_oci_e2e::verdicts::Verdicts;
+use storm_oci_e2e::{E2eError, Layout, Node, interrupt, node, testbed};
+
+/// In CI: enough to see what each launch leaves.
+const FEW_ROUNDS: u32 = 10;
+const MANY_ROUNDS: u32 = 500;
+
+fn main() -> ExitCode {
+    let mut verdicts = Verdicts::new();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (what, rest) = arguments.split_first().unwrap_or((&"lives", &[]));
+    if let Err(error) = run(what, rest, &mut verdicts) {
+        verdicts.check("the_node_serves_all_checks", Err(error));
+    }
+    verdicts.close()
+}
+
+fn run(what: &str, rest: &[&str], verdicts: &mut Verdicts) -> Result<(), E2eError> {
+    testbed::as_root()?;
+    interrupt::listen()?;
+    let layout = Layout::new("slots");
+    if what == "guest" {
+        return lives::check(&Node::of_host(layout)?, verdicts);
+    }
+    let mut steps = Steps::new(node::STEPS + 1);
+    let node = Node::create(layout, &mut steps)?;
+    steps.begin(what);
+    match what {
+        "endurance" => {
+            let rounds = rest.first().and_then(|rounds| rounds.parse().ok());
+            let outcome = endurance::check(&node, rounds.unwrap_or(MANY_ROUNDS));
+            verdicts.check("rounds_of_lives_leave_nothing", outcome);
+        }
+        "vm" => guests::check(&node, rest, verdicts),
+        _ => {
+            lives::check(&node, verdicts)?;
+            let outcome = endurance::check(&node, FEW_ROUNDS);
+            verdicts.check("rounds_of_lives_leave_nothing", outcome);
+        }
+    }
+    node.remove()
+}
