@@ -2,6 +2,7 @@
 //! and what must not contradict.
 
 mod images;
+mod limits;
 mod numa;
 mod reader;
 mod remote;
@@ -18,6 +19,7 @@ use tracing::warn;
 use crate::documents::PrepareDocument;
 use crate::error::SupervisorError;
 pub(crate) use images::AllowedImages;
+pub(crate) use limits::WorkerLimits;
 pub(crate) use numa::NumaZones;
 use reader::Reader;
 pub(crate) use store::store_settings;
@@ -62,6 +64,10 @@ pub(crate) mod keys {
     pub(crate) const LAYERS_TO_KEEP: &str = "storm.oci.layer.mounts.to.keep";
     pub(crate) const MEMORY_ENFORCEMENT: &str = "storm.cgroup.memory.enforcement.enable";
     pub(crate) const CPU_LIMIT: &str = "storm.worker.cgroup.cpu.limit";
+    pub(crate) const PIDS_LIMIT: &str = "storm.oci.pids.limit";
+    pub(crate) const MEMORY_SWAP: &str = "storm.oci.memory.swap.mb";
+    pub(crate) const MEMORY_HIGH: &str = "storm.oci.memory.high.ratio";
+    pub(crate) const OOM_GROUP: &str = "storm.oci.memory.oom.group";
     pub(crate) const NUMA_META: &str = "supervisor.numa.meta";
     pub(crate) const LOCAL_DIR: &str = "storm.local.dir";
     /// A system property rather than a setting.
@@ -94,9 +100,7 @@ pub(crate) struct Settings {
     pub(crate) init: bool,
     /// How long a worker's failure to start may be kept from Storm.
     pub(crate) longest_relaunch_pause: Duration,
-    pub(crate) enforce_memory: bool,
-    /// Percent of one core; takes the place of what the scheduler asks for.
-    pub(crate) cpu_limit: Option<u64>,
+    pub(crate) limits: WorkerLimits,
     pub(crate) numa: NumaZones,
     /// `None` when custom plugins resolve images.
     pub(crate) store: Option<StoreSettings>,
@@ -122,8 +126,7 @@ impl Settings {
         let longest_relaunch_pause = reader
             .whole(keys::RELAUNCH_PAUSE, "a whole number of seconds, 0 for none")
             .map_or(DEFAULT_RELAUNCH_PAUSE, |secs: u32| Duration::from_secs(secs.into()));
-        let enforce_memory = reader.boolean(keys::MEMORY_ENFORCEMENT, false);
-        let cpu_limit = reader.positive(keys::CPU_LIMIT);
+        let limits = WorkerLimits::read(reader);
         let numa = NumaZones::read(reader);
         let supervisor_local_dir =
             named_path(reader, keys::LOCAL_DIR, &document.paths.supervisor_local_dir);
@@ -150,8 +153,7 @@ impl Settings {
                 layers_to_keep,
                 init,
                 longest_relaunch_pause,
-                enforce_memory,
-                cpu_limit,
+                limits,
                 numa,
                 store,
                 supervisor_local_dir: supervisor_local_dir?,

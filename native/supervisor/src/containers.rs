@@ -107,8 +107,9 @@ impl Containers {
         let images = store.map(|store| problems.note(Images::new(store, in_use)));
         let account = problems.note(own_account(uid));
         let complete = (|| {
-            let settings = settings?;
+            let mut settings = settings?;
             let hierarchies = Arc::new(hierarchies?);
+            settings.limits.fit(&hierarchies);
             let requested = RequestedEnds::new(&settings.supervisor_local_dir);
             let ends = Arc::new(Ends::new(
                 events.clone(),

@@ -59,7 +59,7 @@ pub(crate) fn compose(
             },
             linux: LinuxSettings {
                 cgroups_path: CgroupPath::of(&settings.cgroup_parent, &worker.container),
-                resources: reservation.resources(),
+                resources: reservation.resources(&settings.limits),
                 seccomp: settings.seccomp.clone(),
             },
         },

@@ -1,9 +1,11 @@
 //! What the scheduler grants a worker, until it is launched.
 
-use storm_oci_request::{Bounded, Cpu, CpuList, Memory, Resources};
+use storm_oci_request::{
+    Bounded, ByteCount, Cpu, CpuList, FileSwitch, Memory, Pids, Resources, Unified,
+};
 use tracing::warn;
 
-use crate::config::Settings;
+use crate::config::{Settings, WorkerLimits};
 use crate::documents::ReserveDocument;
 
 /// The period of the processor quota, in microseconds: Storm's and the kernel's default.
@@ -27,8 +29,9 @@ pub(crate) struct Reservation {
 impl Reservation {
     /// What the scheduler asks for, as far as the configuration lets it.
     pub(crate) fn new(settings: &Settings, document: &ReserveDocument) -> Self {
-        let limit = settings.cpu_limit.and_then(|cpu| i64::try_from(cpu).ok());
-        let memory = document.memory_mb.filter(|_| settings.enforce_memory);
+        let limits = &settings.limits;
+        let limit = limits.cpu_percent.and_then(|cpu| i64::try_from(cpu).ok());
+        let memory = document.memory_mb.filter(|_| limits.enforce_memory);
         Self {
             quota: limit
                 .or(document.cpu)
@@ -41,28 +44,39 @@ impl Reservation {
         }
     }
 
-    /// The limits as the launch request has them; `None` when there is none.
-    ///
-    /// As with Storm, a NUMA zone counts only together with a processor quota.
-    pub(crate) fn resources(&self) -> Option<Resources> {
-        let cpu = self.quota.map(|quota| {
-            let (cpus, mems) = self.zone.clone().unzip();
-            Cpu {
-                quota: Bounded::new(quota),
-                period: Bounded::new(PERIOD_MICROS),
-                cpus,
-                mems,
-                ..Cpu::default()
-            }
-        });
-        let memory = self
-            .memory_bytes
-            .map(|bytes| Memory { limit: Bounded::new(bytes), ..Memory::default() });
-        (cpu.is_some() || memory.is_some()).then(|| Resources {
-            cpu,
-            memory,
+    /// The limits as the launch request has them, with those of every worker; `None` when there is
+    /// none.
+    pub(crate) fn resources(&self, limits: &WorkerLimits) -> Option<Resources> {
+        let resources = Resources {
+            cpu: self.cpu(),
+            memory: self.memory_bytes.map(|bytes| Memory {
+                limit: Bounded::new(bytes),
+                swap: limits.swap_bytes.and_then(|swap| Bounded::new(bytes.saturating_add(swap))),
+                ..Memory::default()
+            }),
+            pids: limits.pids.and_then(Bounded::new).map(|limit| Pids { limit }),
+            unified: self.unified(limits),
             ..Resources::default()
-        })
+        };
+        (resources != Resources::default()).then_some(resources)
+    }
+
+    fn cpu(&self) -> Option<Cpu> {
+        let (cpus, mems) = self.zone.clone().unzip();
+        let quota = self.quota.and_then(Bounded::new);
+        let period = quota.and_then(|_| Bounded::new(PERIOD_MICROS));
+        let cpu = Cpu { quota, period, cpus, mems, ..Cpu::default() };
+        (cpu != Cpu::default()).then_some(cpu)
+    }
+
+    /// What only cgroups of version 2 have.
+    fn unified(&self, limits: &WorkerLimits) -> Option<Unified> {
+        let high = self.memory_bytes.and_then(|bytes| limits.memory_high(bytes));
+        let unified = Unified {
+            memory_high: high.and_then(|bytes| ByteCount::parse(&bytes.to_string()).ok()),
+            memory_oom_group: limits.oom_group.then_some(FileSwitch::On),
+        };
+        (unified != Unified::default()).then_some(unified)
     }
 }
 

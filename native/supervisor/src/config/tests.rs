@@ -49,8 +49,7 @@ fn storms_defaults() {
     assert_eq!(settings.nscd_dir.as_str(), "/var/run/nscd");
     assert_eq!(settings.layers_to_keep, 100);
     assert!(settings.readonly_binds.is_empty() && settings.readwrite_binds.is_empty());
-    assert!(settings.seccomp.is_none() && settings.cpu_limit.is_none());
-    assert!(!settings.enforce_memory);
+    assert!(settings.seccomp.is_none());
     let store = settings.store.unwrap();
     assert_eq!(store.refresh_interval, Duration::from_secs(60));
     assert_eq!(store.manifests_to_cache.get(), 10);
@@ -74,8 +73,6 @@ fn every_setting_is_read() {
         keys::READONLY_BINDS: ["/etc/krb5.conf", "/usr/share/zoneinfo/"],
         keys::READWRITE_BINDS: "/srv/shared",
         keys::LAYERS_TO_KEEP: "7",
-        keys::MEMORY_ENFORCEMENT: "true",
-        keys::CPU_LIMIT: 150.5,
         keys::NUMA_META: {"1": {"numa.cores": [4, 5.0, "6"], "numa.memory.mb": 1, "numa.ports": []}},
         keys::RESOURCES_DIR: "/srv/oci",
         keys::LOCAL_TAG_MAP: "/etc/storm/tags",
@@ -100,8 +97,6 @@ fn every_setting_is_read() {
     assert_eq!(text(&settings.readonly_binds), ["/etc/krb5.conf", "/usr/share/zoneinfo"]);
     assert_eq!(text(&settings.readwrite_binds), ["/srv/shared"]);
     assert_eq!(settings.layers_to_keep, 7);
-    assert!(settings.enforce_memory);
-    assert_eq!(settings.cpu_limit, Some(150));
     assert_eq!(settings.numa.cores("1").unwrap().as_str(), "4,5,6");
     assert_eq!(settings.numa.cores("0"), None);
     let store = settings.store.unwrap();

@@ -159,6 +159,8 @@ fn limits_follow_the_settings() {
     let numa = json!({"1": {"numa.cores": [4, 5], "numa.memory.mb": 1, "numa.ports": [6703]}});
     let mut zone = reserve(140);
     zone["numaId"] = json!("1");
+    let mut unlimited_zone = reserve(0);
+    unlimited_zone["numaId"] = json!("1");
     for (change, reserve, expected) in [
         (
             json!({keys::MEMORY_ENFORCEMENT: true}),
@@ -178,8 +180,33 @@ fn limits_follow_the_settings() {
             zone.clone(),
             json!({"cpu": {"quota": 140_000, "period": 100_000, "cpus": "4,5", "mems": "1"}}),
         ),
-        (json!({}), zone, json!({"cpu": {"quota": 140_000, "period": 100_000}})),
+        (json!({}), zone.clone(), json!({"cpu": {"quota": 140_000, "period": 100_000}})),
         (json!({}), reserve(0), Value::Null),
+        (
+            json!({keys::NUMA_META: numa}),
+            unlimited_zone,
+            json!({"cpu": {"cpus": "4,5", "mems": "1"}}),
+        ),
+        (
+            json!({
+                keys::MEMORY_ENFORCEMENT: true,
+                keys::PIDS_LIMIT: 4096,
+                keys::MEMORY_SWAP: 128,
+                keys::MEMORY_HIGH: 0.75,
+                keys::OOM_GROUP: true,
+            }),
+            reserve(0),
+            json!({
+                "memory": {"limit": 939_524_096, "swap": 1_073_741_824},
+                "pids": {"limit": 4096},
+                "unified": {"memory.high": "704643072", "memory.oom.group": "1"},
+            }),
+        ),
+        (
+            json!({keys::PIDS_LIMIT: 10, keys::MEMORY_SWAP: 128, keys::MEMORY_HIGH: 0.75}),
+            reserve(0),
+            json!({"pids": {"limit": 10}}),
+        ),
     ] {
         assert_eq!(resources(change.clone(), reserve), expected, "{change}");
     }
