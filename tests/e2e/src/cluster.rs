@@ -7,10 +7,7 @@ use std::process::{Command, Stdio};
 use crate::accounts::Account;
 use crate::daemon::Daemon;
 use crate::storm_conf::{self, Ports, Settings};
-use crate::{E2eError, Layout, files};
-
-/// How many workers the supervisor has room for.
-const SLOTS: u16 = 11;
+use crate::{E2eError, Layout, command, files};
 
 /// Keeps a JVM from leaving a directory with its account's name in `/tmp`.
 pub const NO_COUNTERS: &str = "-XX:-UsePerfData";
@@ -18,6 +15,7 @@ pub const NO_COUNTERS: &str = "-XX:-UsePerfData";
 const ZOOKEEPER: &str = "org.apache.storm.command.DevZookeeper";
 const NIMBUS: &str = "org.apache.storm.daemon.nimbus.Nimbus";
 const SUPERVISOR: &str = "org.apache.storm.daemon.supervisor.Supervisor";
+const KILL_WORKERS: &str = "org.apache.storm.command.KillWorkers";
 
 /// Three daemons. Dropped, they end; workers do not end with them.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Cluster {
         account: &Account,
         settings: &Settings,
     ) -> Result<Self, E2eError> {
-        let ports = free_ports()?;
+        let ports = free_ports(settings.slots)?;
         for directory in ["local", "logs", "zookeeper", "layers"] {
             let path = layout.scratch(directory);
             files::make_dir(&path)?;
@@ -111,11 +109,58 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts the supervisor and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Start`].
+    pub fn spawn_supervisor(&mut self) -> Result<(), E2eError> {
+        let Self { layout, account, .. } = &*self;
+        let mut command = daemon_command(layout, account, "supervisor", SUPERVISOR, "storm/conf")?;
+        let log = layout.kept("supervisor.log");
+        self.supervisor = Some(Daemon::spawn("supervisor", &mut command, log)?);
+        Ok(())
+    }
+
     /// Stops the supervisor; its workers go on.
     pub fn stop_supervisor(&mut self) {
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
+    }
+
+    /// Kills the supervisor as a fault would; its workers go on.
+    pub fn kill_supervisor(&mut self) {
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.kill();
+        }
+    }
+
+    /// Whether the supervisor has ended by itself. One that has counts as stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Start`] when the kernel does not tell.
+    pub fn supervisor_ended(&mut self) -> Result<bool, E2eError> {
+        let ended = match &mut self.supervisor {
+            Some(supervisor) => supervisor.ended()?.is_some(),
+            None => true,
+        };
+        if ended {
+            self.supervisor = None;
+        }
+        Ok(ended)
+    }
+
+    /// Ends all workers of this node, as `storm kill_workers` does.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Ended`].
+    pub fn kill_workers(&self) -> Result<(), E2eError> {
+        let mut java =
+            storm_command(&self.layout, &self.account, "kill-workers", KILL_WORKERS, "storm/conf");
+        command::run("kill all workers", &mut java, &self.layout.log("kill-workers"))
     }
 
     /// The supervisor's pid, while it runs.
@@ -161,7 +206,7 @@ fn write_conf(
 }
 
 /// Storm's usual ports where they are free, else any.
-fn free_ports() -> Result<Ports, E2eError> {
+fn free_ports(slots: u16) -> Result<Ports, E2eError> {
     // Held until all are chosen, so that none is chosen twice.
     let mut held = Vec::new();
     let mut choose = |usual: u16| -> Result<u16, E2eError> {
@@ -179,7 +224,7 @@ fn free_ports() -> Result<Ports, E2eError> {
         zookeeper: choose(2181)?,
         nimbus: choose(6627)?,
         supervisor: choose(6628)?,
-        slots: (0..SLOTS).map(|slot| choose(6700 + slot)).collect::<Result<_, _>>()?,
+        slots: (0..slots).map(|slot| choose(6700 + slot)).collect::<Result<_, _>>()?,
     })
 }
 
@@ -191,6 +236,40 @@ fn daemon(
     conf: &str,
     port: u16,
 ) -> Result<Daemon, E2eError> {
+    let mut command = daemon_command(layout, account, name, class, conf)?;
+    Daemon::start(name, &mut command, port, layout.kept(&format!("{name}.log")))
+}
+
+/// A daemon's JVM, its output in a log of its own.
+fn daemon_command(
+    layout: &Layout,
+    account: &Account,
+    name: &str,
+    class: &str,
+    conf: &str,
+) -> Result<Command, E2eError> {
+    let mut command = storm_command(layout, account, name, class, conf);
+    let console = layout.log(&format!("{name}-console"));
+    let output = std::fs::File::create(&console).map_err(|source| E2eError::File {
+        verb: "write",
+        path: console,
+        source,
+    })?;
+    let errors = output
+        .try_clone()
+        .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
+    command.stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+    Ok(command)
+}
+
+/// A JVM with a daemon's class path and one of Storm's own classes.
+fn storm_command(
+    layout: &Layout,
+    account: &Account,
+    name: &str,
+    class: &str,
+    conf: &str,
+) -> Command {
     let mut command = as_account(account);
     command
         .args(["java", "-server", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
@@ -207,17 +286,7 @@ fn daemon(
         .arg("-cp")
         .arg(class_path(layout, &["", "lib", "extlib", "extlib-daemon"], conf))
         .arg(class);
-    let console = layout.log(&format!("{name}-console"));
-    let output = std::fs::File::create(&console).map_err(|source| E2eError::File {
-        verb: "write",
-        path: console,
-        source,
-    })?;
-    let errors = output
-        .try_clone()
-        .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
-    command.stdout(Stdio::from(output)).stderr(Stdio::from(errors));
-    Daemon::start(name, &mut command, port, layout.kept(&format!("{name}.log")))
+    command
 }
 
 /// A command that runs as `account`, with no more environment than it needs: all of the

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,11 +35,7 @@ impl Daemon {
         port: u16,
         log: PathBuf,
     ) -> Result<Self, E2eError> {
-        let child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
-        let mut daemon = Self { name, child, log };
+        let mut daemon = Self::spawn(name, command, log)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let open = interrupt::poll(START_LIMIT, || {
             daemon.check()?;
@@ -55,6 +51,23 @@ impl Daemon {
         }
     }
 
+    /// Starts a daemon and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Start`].
+    pub fn spawn(
+        name: &'static str,
+        command: &mut Command,
+        log: PathBuf,
+    ) -> Result<Self, E2eError> {
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|source| E2eError::Start { program: name.to_owned(), source })?;
+        Ok(Self { name, child, log })
+    }
+
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -67,16 +80,30 @@ impl Daemon {
     ///
     /// [`E2eError::DaemonEnded`].
     pub fn check(&mut self) -> Result<(), E2eError> {
-        let ended = self
-            .child
-            .try_wait()
-            .map_err(|source| E2eError::Start { program: self.name.to_owned(), source })?;
-        match ended {
+        match self.ended()? {
             None => Ok(()),
             Some(status) => {
                 Err(E2eError::DaemonEnded { daemon: self.name, status, log: self.log.clone() })
             }
         }
+    }
+
+    /// How the daemon ended, if it has.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Start`] when the kernel does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, E2eError> {
+        self.child
+            .try_wait()
+            .map_err(|source| E2eError::Start { program: self.name.to_owned(), source })
+    }
+
+    /// Kills the daemon.
+    pub fn kill(mut self) {
+        // Whether it was there to be killed, and how it ended, does not matter.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Asks the daemon to end, and ends it if it does not.

@@ -5,6 +5,7 @@
 //! success, on failure and on Ctrl-C, and [`Traces`] says whether it did.
 
 pub mod accounts;
+pub mod census;
 pub mod cgroups;
 pub mod cluster;
 pub mod command;

@@ -39,6 +39,10 @@ pub struct Settings {
     pub contained: bool,
     /// Whom Nimbus takes every client for.
     pub submitter: String,
+    /// How many workers the supervisor has room for.
+    pub slots: u16,
+    /// Keys that count instead of the ones below.
+    pub more: Vec<(&'static str, Value)>,
 }
 
 impl Settings {
@@ -55,6 +59,8 @@ impl Settings {
             init: true,
             contained: true,
             submitter: layout.topology_account(),
+            slots: 11,
+            more: Vec::new(),
         }
     }
 }
@@ -115,6 +121,8 @@ pub fn storm_yaml(layout: &Layout, ports: &Ports, settings: &Settings) -> Value 
     });
     if let (Some(conf), Value::Object(own)) = (conf.as_object_mut(), own_keys(layout, settings)) {
         conf.extend(own);
+        let more = settings.more.iter();
+        conf.extend(more.map(|(key, value)| ((*key).to_owned(), value.clone())));
     }
     conf
 }

@@ -122,9 +122,18 @@ pub fn dump(layout: &Layout, account: &Account, name: &str) -> Result<(), E2eErr
 ///
 /// [`E2eError::Ended`] when Nimbus does not know one, [`E2eError::TimedOut`].
 pub fn kill(layout: &Layout, account: &Account, names: &[&str]) -> Result<(), E2eError> {
-    let arguments: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    operate::run(layout, account, "kill", &arguments)?;
+    ask_to_kill(layout, account, names)?;
     gone(layout, names)
+}
+
+/// Has Nimbus take topologies away from the supervisor.
+///
+/// # Errors
+///
+/// [`E2eError::Ended`] when Nimbus does not know one.
+pub fn ask_to_kill(layout: &Layout, account: &Account, names: &[&str]) -> Result<(), E2eError> {
+    let arguments: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    operate::run(layout, account, "kill", &arguments)
 }
 
 /// Waits until the supervisor has cleaned up after topologies.

@@ -1,7 +1,7 @@
 //! What a run has left on the host, and its removal by force.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::accounts::Account;
 use crate::cluster::as_account;
-use crate::{E2eError, Layout, accounts, cgroups, command, files, interrupt, mountinfo, process};
+use crate::mountinfo::{self, Mount};
+use crate::{E2eError, Layout, accounts, cgroups, command, files, interrupt, process};
 
 /// Where runc keeps the state of containers, when nobody tells it another place.
 const RUNC_STATE: &str = "/run/runc";
@@ -130,33 +131,53 @@ impl Traces {
         Ok(())
     }
 
-    /// runc's own directory of a container says where its bundle is.
     fn add_runc_state(&mut self, layout: &Layout) -> Result<(), E2eError> {
-        for entry in files::list(Path::new(RUNC_STATE))? {
-            // A container of somebody else may end between the listing and the look.
-            let Ok(state) = files::read(&entry.join("state.json")) else {
-                continue;
-            };
-            if state.contains(&layout.run_root.display().to_string()) {
-                self.add("runc's state", entry.display());
-            }
+        for state in runc_states(layout)? {
+            self.add("runc's state", state.display());
         }
         Ok(())
     }
 
     fn add_loop_devices(&mut self, layout: &Layout) -> Result<(), E2eError> {
-        for device in files::list(Path::new("/sys/block"))? {
-            let backing = device.join("loop/backing_file");
-            // A device that is not in use has no such file.
-            let Ok(file) = files::read(&backing) else {
-                continue;
-            };
-            if Path::new(file.trim()).starts_with(&layout.scratch) {
-                self.add("loop device", format!("{} of {}", device.display(), file.trim()));
-            }
+        for (device, file) in loop_devices(layout)? {
+            self.add("loop device", format!("{} of {file}", device.display()));
         }
         Ok(())
     }
+}
+
+/// runc's directories of this run's containers: each says where its bundle is.
+///
+/// # Errors
+///
+/// [`E2eError::File`].
+pub fn runc_states(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
+    let mut states = files::list(Path::new(RUNC_STATE))?;
+    states.retain(|entry| {
+        // A container of somebody else may end between the listing and the look.
+        let state = files::read(&entry.join("state.json"));
+        state.is_ok_and(|state| state.contains(&layout.run_root.display().to_string()))
+    });
+    Ok(states)
+}
+
+/// The loop devices on this run's files, with those.
+///
+/// # Errors
+///
+/// [`E2eError::File`].
+pub fn loop_devices(layout: &Layout) -> Result<Vec<(PathBuf, String)>, E2eError> {
+    let mut devices = Vec::new();
+    for device in files::list(Path::new("/sys/block"))? {
+        // A device that is not in use has no such file.
+        let Ok(file) = files::read(&device.join("loop/backing_file")) else {
+            continue;
+        };
+        if Path::new(file.trim()).starts_with(&layout.scratch) {
+            devices.push((device, file.trim().to_owned()));
+        }
+    }
+    Ok(devices)
 }
 
 impl fmt::Display for Traces {
@@ -202,10 +223,8 @@ pub fn expect_no_container(layout: &Layout) -> Result<(), E2eError> {
 ///
 /// The first [`E2eError`]; what could be removed is removed all the same.
 pub fn remove(layout: &Layout) -> Result<(), E2eError> {
-    let mut results = vec![end_processes(layout), delete_containers(layout)];
-    results.push(unmount_all(layout));
-    results.push(cgroups::remove(&layout.cgroup_parent()));
-    results.push(files::remove_tree(&layout.run_root));
+    let mut results = vec![end_processes(&all_accounts(layout))];
+    results.extend(forget_containers(layout));
     results.push(files::remove_tree(&layout.scratch));
     for name in all_accounts(layout) {
         results.push(accounts::remove(&name));
@@ -219,10 +238,43 @@ fn all_accounts(layout: &Layout) -> Vec<String> {
     names
 }
 
-fn end_processes(layout: &Layout) -> Result<(), E2eError> {
+/// Takes from the containers of a run what a restart of the host takes: processes, mounts, cgroups,
+/// the run root and runc's state. The supervisor must not run.
+///
+/// # Errors
+///
+/// The first [`E2eError`]; what could be removed is removed all the same.
+pub fn reboot(layout: &Layout) -> Result<(), E2eError> {
+    let mut results = vec![end_processes(&layout.topology_accounts())];
+    for pid in cgroups::processes(&layout.monitors_cgroup())? {
+        process::kill(pid);
+    }
+    results.push(no_monitor_runs(layout));
+    results.extend(forget_containers(layout));
+    results.into_iter().collect()
+}
+
+fn no_monitor_runs(layout: &Layout) -> Result<(), E2eError> {
+    let gone = interrupt::wait(Duration::from_secs(60), || {
+        Ok(cgroups::processes(&layout.monitors_cgroup())?.is_empty())
+    })?;
+    if gone { Ok(()) } else { Err(E2eError::Left("monitors that do not end".to_owned())) }
+}
+
+/// What the kernel, runc and the launcher know of containers whose processes are gone.
+fn forget_containers(layout: &Layout) -> [Result<(), E2eError>; 4] {
+    [
+        delete_containers(layout),
+        unmount_all(layout),
+        cgroups::remove(&layout.cgroup_parent()),
+        files::remove_tree(&layout.run_root),
+    ]
+}
+
+fn end_processes(names: &[String]) -> Result<(), E2eError> {
     let mut uids = Vec::new();
-    for name in all_accounts(layout) {
-        uids.extend(accounts::find(&name)?.map(|account| account.uid));
+    for name in names {
+        uids.extend(accounts::find(name)?.map(|account| account.uid));
     }
     let gone = interrupt::wait(Duration::from_secs(60), || {
         let processes = process::of_users(&uids)?;
@@ -245,15 +297,25 @@ fn delete_containers(layout: &Layout) -> Result<(), E2eError> {
     Ok(())
 }
 
+/// This run's mounts on the host.
+///
+/// # Errors
+///
+/// [`E2eError::File`].
+pub fn mounts(layout: &Layout) -> Result<Vec<Mount>, E2eError> {
+    let mut mounts = mountinfo::of("self")?;
+    let own = [&layout.run_root, &layout.scratch];
+    mounts.retain(|mount| own.iter().any(|path| mount.target.starts_with(path)));
+    Ok(mounts)
+}
+
 fn unmount_all(layout: &Layout) -> Result<(), E2eError> {
-    for mount in mountinfo::of("self")?.into_iter().rev() {
-        if mount.target.starts_with(&layout.run_root) || mount.target.starts_with(&layout.scratch) {
-            unmount(&mount.target, UnmountFlags::DETACH).map_err(|error| E2eError::File {
-                verb: "unmount",
-                path: mount.target,
-                source: error.into(),
-            })?;
-        }
+    for mount in mounts(layout)?.into_iter().rev() {
+        unmount(&mount.target, UnmountFlags::DETACH).map_err(|error| E2eError::File {
+            verb: "unmount",
+            path: mount.target,
+            source: error.into(),
+        })?;
     }
     Ok(())
 }

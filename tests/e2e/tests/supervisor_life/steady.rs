@@ -1,0 +1,66 @@
+//! Topologies that run all the while, and how one is told that nothing happened to them.
+
+use std::time::{Duration, Instant};
+
+use storm_oci_e2e::container::Container;
+use storm_oci_e2e::topology::{self, Report};
+use storm_oci_e2e::verdicts::{holds, same};
+use storm_oci_e2e::{E2eError, Layout, Testbed, interrupt};
+
+/// Two of them, so that one can be killed beside the other.
+pub(crate) const NAMES: [&str; 2] = ["steady-one", "steady-two"];
+
+/// From the end of a worker to the container of the next. Far below the time after which a stock
+/// supervisor misses a heartbeat, which is [`crate::HEARTBEAT_SECONDS`] here.
+pub(crate) const RELAUNCH_LIMIT: Duration = Duration::from_secs(120);
+
+/// A worker that counts.
+#[derive(Debug)]
+pub(crate) struct Steady {
+    pub(crate) name: &'static str,
+    pub(crate) container: Container,
+    report: Report,
+}
+
+impl Steady {
+    /// The worker of a topology, once it counts.
+    pub(crate) fn find(testbed: &mut Testbed, name: &'static str) -> Result<Self, E2eError> {
+        let layout = testbed.layout.clone();
+        let report = topology::report(&layout, name, 1, || testbed.check())?;
+        Ok(Self { name, container: Container::of(&layout, name)?, report })
+    }
+
+    /// Both of them.
+    pub(crate) fn all(testbed: &mut Testbed) -> Result<Vec<Self>, E2eError> {
+        NAMES.iter().map(|name| Self::find(testbed, name)).collect()
+    }
+
+    /// It is the same process in the same container, and has counted on.
+    pub(crate) fn goes_on(&mut self, layout: &Layout) -> Result<(), E2eError> {
+        let report = topology::report(layout, self.name, self.report.passes + 2, || Ok(()))?;
+        let now = Container::of(layout, self.name)?;
+        let identity =
+            |container: &Container, report: &Report| (container.id(), container.init, report.pid);
+        let claim = format!("{} is the same process", self.name);
+        same(&claim, identity(&now, &report), identity(&self.container, &self.report))?;
+        self.report = report;
+        Ok(())
+    }
+
+    /// Waits for the topology's next container, and then for its counts.
+    pub(crate) fn relaunched(
+        &self,
+        testbed: &mut Testbed,
+        since: Instant,
+    ) -> Result<(Self, Duration), E2eError> {
+        let next = interrupt::poll(RELAUNCH_LIMIT, || {
+            testbed.check()?;
+            let next = Container::of(&testbed.layout, self.name).ok();
+            Ok(next.filter(|next| next.id() != self.container.id()))
+        })?;
+        let took = since.elapsed();
+        let claim = format!("{} is launched anew", self.name);
+        holds(claim, next.is_some(), "there is no other container")?;
+        Ok((Self::find(testbed, self.name)?, took))
+    }
+}
