@@ -13,6 +13,8 @@ use crate::{E2eError, files};
 pub struct ExitNote {
     /// The container.
     pub container_id: String,
+    /// The topology, where that is known.
+    pub topology_id: Option<String>,
     /// The same in words.
     pub message: String,
     /// Its exit code.
@@ -23,6 +25,8 @@ pub struct ExitNote {
     pub requested: bool,
     /// Whether Storm had not heard of the worker yet.
     pub before_heartbeat: bool,
+    /// Whether an earlier supervisor had launched it.
+    pub adopted: bool,
     /// Whether memory ran out, and whose.
     pub out_of_memory: OutOfMemory,
     /// The most memory it used, in bytes.

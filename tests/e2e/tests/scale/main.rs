@@ -53,7 +53,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
         more,
         slots: WORKERS + 1,
         worker_start_seconds: 900,
-        ..Settings::plain(&testbed.layout)
+        ..Settings::new(&testbed.layout)
     };
     testbed.start(&settings, &mut steps)?;
 
@@ -144,12 +144,9 @@ fn one_round(testbed: &mut Testbed, round: u32) -> Result<(), E2eError> {
 
 fn many_at_once(testbed: &mut Testbed, settings: &Settings) -> Result<(), E2eError> {
     let contained = start_all(testbed, "contained")?;
-    let mut plain = settings.clone();
-    // Without the plugin, workers run as the supervisor's account: the least that Storm does.
-    plain.more.extend([
-        ("storm.resource.isolation.plugin.enable", json!(false)),
-        ("supervisor.run.worker.as.user", json!(false)),
-    ]);
+    // Then workers run as the supervisor's account: the least that Storm does.
+    let mut plain = Settings { contained: false, ..settings.clone() };
+    plain.more.push(("supervisor.run.worker.as.user", json!(false)));
     let layout = testbed.layout.clone();
     let cluster = testbed.cluster.as_mut().ok_or(E2eError::Interrupted)?;
     cluster.stop_supervisor();

@@ -1,11 +1,12 @@
 //! Ways in which a supervisor or its workers end, one after the other.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use storm_oci_e2e::census::{self, Census};
 use storm_oci_e2e::cluster::Cluster;
 use storm_oci_e2e::container::{self, Container};
+use storm_oci_e2e::exit_note::ExitNote;
 use storm_oci_e2e::supervisor_log::{length, said};
 use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Layout, Testbed, files, interrupt, process, say, traces};
@@ -51,33 +52,27 @@ pub(crate) fn kill_adopted(testbed: &mut Testbed, steady: &mut [Steady]) -> Resu
     let ended = format!("container {} was ended by signal 9 (SIGKILL)", two.container.id());
     said(&layout, start, &[ended])?;
     let note = note(&artifacts, &two.container.id())?;
-    for (key, value) in [
-        ("signal", Value::from(9)),
-        ("requested", false.into()),
-        ("adopted", true.into()),
-        ("beforeHeartbeat", false.into()),
-    ] {
-        same(&format!("the note's {key} is true"), note.get(key), Some(&value))?;
-    }
-    for key in ["topologyId", "peakMemoryBytes", "cpuMicros", "launchedMillis", "endedMillis"] {
-        let known = note.get(key).is_some_and(|value| !value.is_null());
-        holds(format!("the note has {key}"), known, &note)?;
-    }
+    same("the note has the signal", note.signal, Some(9))?;
+    let flags = (note.requested, note.adopted, note.before_heartbeat);
+    same("it was taken over, and not asked to end", flags, (false, true, false))?;
+    let topology = note.topology_id.clone().unwrap_or_default();
+    holds("the note names the topology", topology.starts_with(two.name), &topology)?;
+    let figures = (note.peak_memory_bytes, note.cpu_micros);
+    let known = figures.0.is_some() && figures.1.is_some() && note.ended_millis > 0;
+    holds("the note has the monitor's figures", known, format!("{note:?}"))?;
     *two = next;
     one.goes_on(&layout)
 }
 
 /// Where the note of a container's end will be: the link to it goes with the worker's directory.
-fn artifacts(container: &Container) -> Result<std::path::PathBuf, E2eError> {
+fn artifacts(container: &Container) -> Result<PathBuf, E2eError> {
     let path = container.worker.join("artifacts");
     std::fs::canonicalize(&path).map_err(|source| E2eError::File { verb: "read", path, source })
 }
 
-fn note(artifacts: &std::path::Path, container: &str) -> Result<Value, E2eError> {
-    let name = format!("exit-{container}.json");
-    let text = files::read(&artifacts.join(&name))?;
-    serde_json::from_str(&text)
-        .map_err(|error| E2eError::Document { document: name, reason: error.to_string() })
+fn note(artifacts: &Path, container: &str) -> Result<ExitNote, E2eError> {
+    ExitNote::of(artifacts, container)?
+        .ok_or_else(|| E2eError::unconfirmed(format!("{container} has a note"), "there is none"))
 }
 
 /// `storm kill_workers`, another process, beside the supervisor. A stock supervisor relaunches;
@@ -93,12 +88,12 @@ pub(crate) fn kill_workers(testbed: &mut Testbed, steady: &mut [Steady]) -> Resu
     }
     cluster(testbed)?.kill_workers()?;
     for one in &*steady {
-        let runs = std::path::Path::new("/proc").join(one.container.init.to_string()).exists();
+        let runs = Path::new("/proc").join(one.container.init.to_string()).exists();
         holds(format!("{} has ended", one.name), !runs, "it runs")?;
     }
     for (artifacts, id) in notes {
         let note = note(&artifacts, &id)?;
-        same("the end was asked for", note.get("requested"), Some(&true.into()))?;
+        holds("the end was asked for", note.requested, note.message)?;
     }
     let lives = !cluster(testbed)?.supervisor_ended()?;
     say::fact("kill_workers", format!("the supervisor lives: {lives}"));
@@ -134,7 +129,7 @@ pub(crate) fn fail_health_check(
     holds("the supervisor ends", ended.is_some(), "it runs")?;
     say::fact("failed health check", format!("acted on in {:.1} s", began.elapsed().as_secs_f64()));
     for one in &*steady {
-        let runs = std::path::Path::new("/proc").join(one.container.init.to_string()).exists();
+        let runs = Path::new("/proc").join(one.container.init.to_string()).exists();
         holds(format!("{} has ended", one.name), !runs, "it runs")?;
     }
     files::remove(&script)?;

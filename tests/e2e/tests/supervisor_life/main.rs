@@ -39,7 +39,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
         // Nimbus must not move what goes on while its supervisor is away.
         ("nimbus.task.timeout.secs", json!(HEARTBEAT_SECONDS)),
     ];
-    let settings = Settings { more, ..Settings::plain(&testbed.layout) };
+    let settings = Settings { more, ..Settings::new(&testbed.layout) };
     testbed.start(&settings, &mut steps)?;
     steps.begin("checks");
     let layout = testbed.layout.clone();
