@@ -2,11 +2,13 @@
 
 use std::env;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use storm_oci_e2e::census;
-use storm_oci_e2e::{E2eError, Layout, Testbed, container, files, interrupt, say, topology};
+use storm_oci_e2e::container::{self, Container};
+use storm_oci_e2e::{E2eError, Layout, Testbed, files, interrupt, say, topology};
 use storm_oci_request::LaunchState;
 
 use crate::ends::{cluster, settles_at};
@@ -102,8 +104,7 @@ pub(crate) fn at_random_moments(
                 running.push(name);
             }
             Moment::Cleanup => {
-                let pause = numbers.up_to(Duration::from_millis(150));
-                cleaning(testbed, running.pop(), pause, &mut tally)?;
+                cleaning(testbed, running.pop(), &mut numbers, &mut tally)?;
             }
             Moment::Start => {
                 let pause = numbers.up_to(Duration::from_secs(8));
@@ -156,7 +157,7 @@ fn launching(
     })?;
     let records = container::records(&layout)?;
     let workers = files::list(&layout.workers())?;
-    let is_recorded = |worker: &std::path::PathBuf| {
+    let is_recorded = |worker: &PathBuf| {
         let id = worker.file_name().unwrap_or_default().to_string_lossy();
         records.iter().any(|record| record.container_id.worker_id().as_str() == id)
     };
@@ -170,23 +171,30 @@ fn launching(
     Ok(())
 }
 
-/// Kills the supervisor a moment after a container that it was told to end has ended.
+/// Kills the supervisor a while after a container that it was told to end has ended; every other
+/// time, while it removes the worker's directory.
 fn cleaning(
     testbed: &mut Testbed,
     name: Option<String>,
-    pause: Duration,
+    numbers: &mut Numbers,
     tally: &mut Tally,
 ) -> Result<(), E2eError> {
     let layout = testbed.layout.clone();
     if let Some(name) = name {
         // Once it runs: what was killed in its launch is launched anew first.
         topology::report(&layout, &name, 1, || testbed.check())?;
+        let container = Container::of(&layout, &name)?;
+        let process = Path::new("/proc").join(container.init.to_string());
+        let record = layout.run_root.join("records").join(format!("{}.json", container.id()));
         topology::ask_to_kill(&layout, &testbed.user, &[&name])?;
-        let init = container::Container::of(&layout, &name).ok().map(|container| container.init);
-        let proc = init.map(|init| std::path::Path::new("/proc").join(init.to_string()));
-        soon(|| Ok(proc.as_ref().is_none_or(|proc| !proc.exists())))?;
+        if numbers.below(2) == 0 {
+            soon(|| Ok(!process.exists()))?;
+            thread::sleep(numbers.up_to(Duration::from_secs(3)));
+        } else {
+            soon(|| Ok(!record.exists()))?;
+            thread::sleep(numbers.up_to(Duration::from_millis(50)));
+        }
     }
-    thread::sleep(pause);
     cluster(testbed)?.kill_supervisor();
     if incomplete(&layout)? {
         tally.cleaning += 1
@@ -200,7 +208,7 @@ fn cleaning(
 fn incomplete(layout: &Layout) -> Result<bool, E2eError> {
     let records = container::records(layout)?;
     let alive = records.iter().filter(|record| {
-        let init = record.init.map(|init| std::path::Path::new("/proc").join(init.pid.to_string()));
+        let init = record.init.map(|init| Path::new("/proc").join(init.pid.to_string()));
         init.is_some_and(|proc| proc.exists())
     });
     let alive = alive.count();
