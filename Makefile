@@ -35,9 +35,9 @@ REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short test-supervisor-life-short
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short
 
-.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-scale bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-supervisor-life-short test-scale bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
