@@ -176,13 +176,19 @@ fn limits_are_in_the_cgroup() {
     worker.amend(|request| {
         request["ociRuntimeConfig"]["linux"]["resources"] = json!({
             "cpu": {"quota": 140_000, "period": 100_000},
-            "memory": {"limit": 67_108_864},
+            "memory": {"limit": 67_108_864, "swap": 67_108_864},
             "pids": {"limit": 512},
         });
     });
     worker.launch(&host).expect_success();
     let memory = in_cgroup(&worker, "memory.limit_in_bytes");
     assert_eq!(memory.or_else(|| in_cgroup(&worker, "memory.max")).unwrap(), "67108864");
+    // Together as much as the memory alone: no swap.
+    let swap = in_cgroup(&worker, "memory.memsw.limit_in_bytes");
+    assert!(swap.map_or_else(
+        || in_cgroup(&worker, "memory.swap.max").unwrap() == "0",
+        |both| both == "67108864"
+    ));
     let quota = in_cgroup(&worker, "cpu.cfs_quota_us");
     assert!(quota.or_else(|| in_cgroup(&worker, "cpu.max")).unwrap().starts_with("140000"));
     assert_eq!(in_cgroup(&worker, "pids.max").unwrap(), "512");

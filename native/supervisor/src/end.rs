@@ -8,6 +8,7 @@ use crate::beneath::Directory;
 use crate::documents::PhaseDocument;
 use crate::events::ExitEvent;
 use crate::hierarchy::Hierarchies;
+use crate::limits::Limits;
 use crate::oom::{HitsAbove, Shortage};
 
 /// The code that stands for an unknown one.
@@ -33,6 +34,8 @@ pub(crate) struct Known {
     pub(crate) phases: Vec<PhaseDocument>,
     pub(crate) cgroup: CgroupPath,
     pub(crate) hits_above: HitsAbove,
+    /// What held for it when it was first looked at.
+    pub(crate) limits: Limits,
     /// `None` when it cannot be opened.
     pub(crate) artifacts: Option<Directory>,
 }
@@ -185,6 +188,7 @@ pub(crate) mod tests {
             phases: Vec::new(),
             cgroup: CgroupPath::parse("/storm/x").unwrap(),
             hits_above: HitsAbove::default(),
+            limits: Limits::default(),
             artifacts: None,
         }
     }

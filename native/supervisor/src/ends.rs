@@ -92,6 +92,7 @@ impl Ends {
                 out_of_memory_of: end.shortage.map(|shortage| shortage.of),
                 event: &event,
                 record: end.record.as_ref(),
+                limits: &end.known.limits,
                 launch_phases: &end.known.phases,
                 last_output: &output,
             };

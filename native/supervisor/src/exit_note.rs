@@ -12,6 +12,7 @@ use storm_oci_request::{ContainerId, ExitRecord};
 use crate::beneath::Directory;
 use crate::documents::PhaseDocument;
 use crate::events::ExitEvent;
+use crate::limits::Limits;
 use crate::oom::OutOf;
 
 /// The note's format.
@@ -73,6 +74,8 @@ pub(crate) struct ExitNote<'a> {
     pub(crate) record: Option<&'a ExitRecord>,
     /// Whose memory ran out, if any did.
     pub(crate) out_of_memory_of: Option<OutOf>,
+    /// What held for the container.
+    pub(crate) limits: &'a Limits,
     pub(crate) launch_phases: &'a [PhaseDocument],
     pub(crate) last_output: &'a LastOutput,
 }
@@ -106,6 +109,7 @@ impl ExitNote<'_> {
                 "kills": record.and_then(|record| record.oom_kills),
                 "of": self.out_of_memory_of,
             },
+            "limits": self.limits,
             "peakMemoryBytes": record.and_then(|record| record.peak_memory_bytes),
             "cpuMicros": record.and_then(|record| record.cpu_micros),
             "launchedMillis": record.map(|record| record.launched_millis),

@@ -17,11 +17,11 @@ use storm_oci_request::{CgroupMount, CgroupPath, CgroupVersion, ContainerId, Hos
 
 use crate::error::SupervisorError;
 
-fn controls_memory(hierarchy: &CgroupMount) -> bool {
+fn controls(hierarchy: &CgroupMount, controller: &str) -> bool {
     match hierarchy.version {
-        CgroupVersion::V1 => hierarchy.has("memory"),
+        CgroupVersion::V1 => hierarchy.has(controller),
         CgroupVersion::V2 => fs::read_to_string(hierarchy.mount_point.join("cgroup.controllers"))
-            .is_ok_and(|names| names.split_whitespace().any(|name| name == "memory")),
+            .is_ok_and(|names| names.split_whitespace().any(|name| name == controller)),
     }
 }
 
@@ -57,13 +57,18 @@ impl Hierarchies {
             }
         }
         // On a hybrid host the v2 hierarchy has no memory controller.
-        let memory = all.iter().find(|each| controls_memory(each)).cloned();
+        let memory = all.iter().find(|each| controls(each, "memory")).cloned();
         Self { all, memory }
     }
 
     /// The hierarchy that accounts memory.
     pub(crate) const fn memory(&self) -> Option<&CgroupMount> {
         self.memory.as_ref()
+    }
+
+    /// The hierarchy of a controller.
+    pub(crate) fn controller(&self, name: &str) -> Option<&CgroupMount> {
+        self.all.iter().find(|each| controls(each, name))
     }
 
     /// The containers of `worker` that have a cgroup below `parent` in any hierarchy. Storm's own

@@ -14,6 +14,7 @@ use crate::end::Launched;
 use crate::error::SupervisorError;
 use crate::image::LocalImage;
 use crate::launcher::LONG;
+use crate::limits::Limits;
 use crate::mounts;
 use crate::phases::{self, Phases};
 use crate::records::ExitFile;
@@ -72,13 +73,15 @@ impl Containers {
         let topology_id = Some(document.topology_id.clone());
         let artifacts = Path::new(worker.artifacts_root.as_str());
         let known = self.known(&record, Some(artifacts), &phases, topology_id, Some(launched));
+        self.warn_of_limits(&worker, &record, &known.limits);
+        let limits = known.limits.to_string();
         self.watch.add(Watched::new(&record, exit, known));
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
         let mounted = record.layers.iter().filter(|layer| layer.mounted).count();
         info!(
             target: "storm_oci.launch",
             "launched container {} of topology {} as {} from image {}: {} layers, {fetched} fetched, \
-             {mounted} mounted; {phases}",
+             {mounted} mounted; limits: {limits}; {phases}",
             worker.container,
             crate::text::shown(&worker.topology_id),
             worker.user,
@@ -86,6 +89,17 @@ impl Containers {
             image.layers.len(),
         );
         Ok((record, phases))
+    }
+
+    /// Tells of each limit that does not hold as it was asked for.
+    fn warn_of_limits(&self, worker: &Worker, record: &LaunchRecord, found: &Limits) {
+        // The cgroup of a container that has ended already may be gone, and its limits with it.
+        let runs = self.hierarchies.processes(&record.cgroup).is_ok_and(|pids| !pids.is_empty());
+        let reservation = self.reservation(worker.id.as_str());
+        let asked = reservation.resources(&self.settings.limits).filter(|_| runs);
+        for difference in asked.iter().flat_map(|asked| found.differences(&Limits::asked(asked))) {
+            warn!(target: "storm_oci.launch", "container {}: {difference}", worker.container);
+        }
     }
 
     /// The image: from custom plugins, or resolved and localized here.

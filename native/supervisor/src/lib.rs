@@ -23,6 +23,7 @@ mod installation;
 mod launch;
 mod launcher;
 mod lifecycle;
+mod limits;
 mod metering;
 mod mounts;
 mod oom;

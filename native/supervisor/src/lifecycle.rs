@@ -20,6 +20,7 @@ use crate::containers::Containers;
 use crate::end::{Known, Launched};
 use crate::error::SupervisorError;
 use crate::launcher::{Finished, LONG, SHORT};
+use crate::limits::Limits;
 use crate::oom::HitsAbove;
 use crate::phases::Phases;
 use crate::process;
@@ -92,6 +93,7 @@ impl Containers {
             phases,
             cgroup: record.cgroup.clone(),
             hits_above,
+            limits: Limits::of(&self.hierarchies, &record.cgroup),
             artifacts,
         }
     }

@@ -76,40 +76,16 @@ impl Meter {
     pub(crate) fn free_mb(&self) -> Result<u64, SupervisorError> {
         let available = available_bytes(Path::new(MEMINFO))?;
         let mut free = available;
-        for ancestor in ancestors(&self.parent) {
-            if let Some(left) = self.left_in(&ancestor)? {
-                free = free.min(left);
+        if let Some(memory) = self.hierarchies.memory() {
+            let above = ancestors(&self.parent).filter_map(|cgroup| memory.directory(&cgroup));
+            // In a container the topmost cgroup that is seen is not the root, and may have a limit.
+            for directory in above.chain([memory.mount_point.clone()]) {
+                if let Some(left) = left_in(&directory, memory.version)? {
+                    free = free.min(left);
+                }
             }
         }
         Ok(free / MIB)
-    }
-
-    /// What is left below a cgroup's limit; `None` without a limit or without the cgroup.
-    fn left_in(&self, cgroup: &CgroupPath) -> Result<Option<u64>, SupervisorError> {
-        let Some(memory) = self.hierarchies.memory() else {
-            return Ok(None);
-        };
-        let Some(directory) = memory.directory(cgroup) else {
-            return Ok(None);
-        };
-        let path = directory.join(match memory.version {
-            CgroupVersion::V1 => "memory.limit_in_bytes",
-            CgroupVersion::V2 => "memory.max",
-        });
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(source) => return Err(SupervisorError::Cgroup { path, source }),
-        };
-        if text.trim() == "max" {
-            return Ok(None);
-        }
-        let limit = number(&text, "a limit", &path)?;
-        let used = match MemoryFiles::open(&directory, memory.version)? {
-            Some(files) => files.working_set()?,
-            None => return Ok(None),
-        };
-        Ok(Some(limit.saturating_sub(used)))
     }
 
     fn open(
@@ -129,6 +105,28 @@ impl Meter {
         // A map of open files is whole after every call.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is left below a cgroup's limit; `None` without a limit or without the cgroup.
+fn left_in(directory: &Path, version: CgroupVersion) -> Result<Option<u64>, SupervisorError> {
+    let path = directory.join(match version {
+        CgroupVersion::V1 => "memory.limit_in_bytes",
+        CgroupVersion::V2 => "memory.max",
+    });
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(source) => return Err(SupervisorError::Cgroup { path, source }),
+    };
+    if text.trim() == "max" {
+        return Ok(None);
+    }
+    let limit = number(&text, "a limit", &path)?;
+    let used = match MemoryFiles::open(directory, version)? {
+        Some(files) => files.working_set()?,
+        None => return Ok(None),
+    };
+    Ok(Some(limit.saturating_sub(used)))
 }
 
 /// One cgroup's open memory files.
@@ -325,6 +323,12 @@ mod tests {
         assert_eq!(node.meter.free_mb().unwrap(), 3);
         fs::write(storm.join("memory.max"), format!("{}\n", 4 * MIB)).unwrap();
         assert_eq!(node.meter.free_mb().unwrap(), 0);
+        fs::write(storm.join("memory.max"), "max\n").unwrap();
+        for name in ["memory.current", "memory.stat"] {
+            fs::copy(storm.join(name), node.root.path().join(name)).unwrap();
+        }
+        fs::write(node.root.path().join("memory.max"), format!("{}\n", 6 * MIB)).unwrap();
+        assert_eq!(node.meter.free_mb().unwrap(), 1);
     }
 
     #[test]

@@ -88,7 +88,12 @@ fn hits(hierarchies: &Hierarchies, cgroup: &CgroupPath) -> Option<u64> {
     let memory = hierarchies.memory()?;
     let directory = memory.directory(cgroup)?;
     match memory.version {
-        CgroupVersion::V1 => read(&directory, "memory.failcnt")?.trim().parse().ok(),
+        CgroupVersion::V1 => {
+            let count = |name| read(&directory, name)?.trim().parse::<u64>().ok();
+            // The limit of memory and swap together comes first where it is no more than the other.
+            let both = count("memory.memsw.failcnt").unwrap_or_default();
+            Some(count("memory.failcnt")?.saturating_add(both))
+        }
         CgroupVersion::V2 => {
             let events = read(&directory, "memory.events.local")?;
             let count = events.lines().find_map(|line| line.strip_prefix("oom "))?;
