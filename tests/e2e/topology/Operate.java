@@ -116,6 +116,11 @@ public final class Operate {
             ExecutorSummary executor = nimbus.getTopologyInfo(id).get_executors().get(0);
             NodeInfo worker = new NodeInfo(executor.get_host(), Set.of((long) executor.get_port()));
             for (ProfileAction action : actions) {
+                // Storm keeps one request of a kind, and removes it a while after it has been dealt with.
+                String component = executor.get_component_id();
+                while (!nimbus.getComponentPendingProfileActions(id, component, action).isEmpty()) {
+                    Utils.sleep(LOOK_MILLIS);
+                }
                 ProfileRequest request = new ProfileRequest(worker, action);
                 request.set_time_stamp(System.currentTimeMillis() + RECORD_MILLIS);
                 nimbus.setWorkerProfiler(id, request);
