@@ -16,7 +16,7 @@ const ADOPTED: &str = "taken-over";
 
 /// What Storm's default for `supervisor.worker.start.timeout.secs` is, and what is used here.
 const DEFAULT_START_SECONDS: u32 = 120;
-const START_SECONDS: u32 = 60;
+const START_SECONDS: u32 = 30;
 
 /// From a worker's end to its successor's start, in milliseconds.
 struct Measured {

@@ -44,7 +44,7 @@ const SUBJECTS: [(&str, Subject); 8] = [
 ];
 
 /// The subjects of `short`.
-const SHORT: [&str; 1] = ["ends"];
+const SHORT: [&str; 4] = ["ends", "profile", "logs", "images"];
 
 fn main() -> ExitCode {
     let mut verdicts = Verdicts::new();

@@ -11,8 +11,9 @@ use crate::timing::{Seconds, now};
 
 /// One that is moved about.
 const NAME: &str = "is-operated";
-/// How long Nimbus is to wait before it takes the workers away, in seconds.
-const WAIT: u64 = 5;
+/// How long Nimbus is to wait before it takes the workers away, in seconds: workers look every 10 s
+/// whether they are deactivated.
+const WAIT: u64 = 20;
 
 /// Deactivation, activation, rebalancing, and a kill that waits.
 pub(crate) fn run(
