@@ -18,7 +18,7 @@ const ADOPTED: &str = "taken-over";
 const DEFAULT_START_SECONDS: u32 = 120;
 const START_SECONDS: u32 = 30;
 
-/// From a worker's end to its successor's start, in milliseconds.
+/// Until the next worker's start, in milliseconds.
 struct Measured {
     exits: u64,
     fails: u64,
@@ -44,19 +44,19 @@ pub(crate) fn run(
 
 fn tell(stock: &Measured, ours: &Measured) {
     let start = format!(
-        "ends before its first heartbeat (start timeout {START_SECONDS} s, \
-         default {DEFAULT_START_SECONDS} s)"
+        "the start of one that ends before its first heartbeat \
+         (timeout {START_SECONDS} s, default {DEFAULT_START_SECONDS} s)"
     );
     let mut table = String::new();
     let mut row = |case: &str, stock: &str, ours: &str| {
         // Writing to a string cannot fail.
-        let _ = writeln!(table, "{case:<78} {stock:>10} {ours:>10}");
+        let _ = writeln!(table, "{case:<86} {stock:>10} {ours:>10}");
     };
-    row("from a worker's end to the next one's start", "stock", "ours");
+    row("until the next worker starts, from", "stock", "ours");
     for (case, stock, ours) in [
-        ("System.exit(7)", stock.exits, ours.exits),
+        ("System.exit(7), of which Storm's own shutdown takes 3 s", stock.exits, ours.exits),
         (start.as_str(), stock.fails, ours.fails),
-        ("killed after the supervisor was restarted", stock.adopted, ours.adopted),
+        ("the kill of one that a restarted supervisor took over", stock.adopted, ours.adopted),
     ] {
         row(case, &Seconds(stock).to_string(), &Seconds(ours).to_string());
     }
