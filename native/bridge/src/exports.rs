@@ -235,6 +235,18 @@ extern "system" fn Java_org_apache_storm_container_oci_NativeContainers_profile<
 }
 
 #[unsafe(no_mangle)]
+extern "system" fn Java_org_apache_storm_container_oci_NativeContainers_metrics<'local>(
+    mut env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    containers: jlong,
+) -> JString<'local> {
+    call(&mut env, |env| {
+        let containers = library()?.handles.containers(containers)?;
+        answer(env, &containers.metrics()?)
+    })
+}
+
+#[unsafe(no_mangle)]
 extern "system" fn Java_org_apache_storm_container_oci_NativeContainers_nextEvent<'local>(
     mut env: EnvUnowned<'local>,
     _class: JClass<'local>,

@@ -3,21 +3,28 @@
 //! `tracing` has one subscriber a process, while events are read by handle. A line goes to one
 //! queue only, that of the handle which was opened first, so that it is logged once. Writing never
 //! waits: the queue drops what is too much and tells how much that was.
+//!
+//! What is done for one container is done in a span that has its name. Each line written within
+//! begins with that name.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use storm_oci_supervisor::{EventQueue, LogLevel};
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::error::BridgeError;
 use crate::libraries;
 
 /// Targets of our own crates start with this; of other crates only warnings and errors matter.
 const OWN_TARGETS: &str = "storm_oci";
+
+/// The field of a span that names the container which is worked for.
+const CONTAINER: &str = "container";
 
 /// The queues that can take log lines, oldest first. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -94,15 +101,30 @@ struct LogLayer {
     sinks: LogSinks,
 }
 
-impl<S: Subscriber> Layer<S> for LogLayer {
+impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
         let least =
             if metadata.target().starts_with(OWN_TARGETS) { Level::DEBUG } else { Level::WARN };
         *metadata.level() <= least
     }
 
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut name = ContainerName::default();
+        attributes.record(&mut name);
+        if let Some(span) = context.span(id).filter(|_| !name.0.is_empty()) {
+            span.extensions_mut().insert(name);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = Line::default();
+        // The innermost, where one container's work is part of another's.
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(ContainerName(name)) = span.extensions().get() {
+                line.message = format!("[{name}] ");
+                break;
+            }
+        }
         event.record(&mut line);
         let metadata = event.metadata();
         self.sinks.log(level(*metadata.level()), metadata.target(), &line.text());
@@ -148,9 +170,21 @@ impl Visit for Line {
     }
 }
 
+/// The name of a span's container; empty when it has none.
+#[derive(Debug, Default)]
+struct ContainerName(String);
+
+impl Visit for ContainerName {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == CONTAINER {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use tracing::{info, warn};
+    use tracing::{Dispatch, Span, dispatcher, info, info_span, warn};
 
     use super::*;
 
@@ -175,6 +209,31 @@ mod tests {
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["target"], "storm_oci.launch");
         assert_eq!(line["message"], "launched port=6700 user=u");
+    }
+
+    #[test]
+    fn a_line_begins_with_the_container_it_is_about() {
+        let sinks = LogSinks::default();
+        let sink = sinks.add(EventQueue::new());
+        let container = |name: &str| info_span!("container", container = %name);
+        logged(&sinks, || {
+            let _launch = container("6700-a").entered();
+            let thread = std::thread::spawn({
+                let (span, dispatch) = (Span::current(), Dispatch::default());
+                move || {
+                    let _default = dispatcher::set_default(&dispatch);
+                    span.in_scope(|| info!(bytes = 7, "fetched"));
+                }
+            });
+            thread.join().unwrap();
+            container("6701-b").in_scope(|| warn!("ended"));
+            info_span!("step", size = 1).in_scope(|| warn!("launched"));
+        });
+        logged(&sinks, || info!("swept"));
+        let expected = ["[6700-a] fetched bytes=7", "[6701-b] ended", "[6700-a] launched", "swept"];
+        for message in expected {
+            assert_eq!(next(&sink)["message"], message);
+        }
     }
 
     #[test]

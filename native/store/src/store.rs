@@ -3,6 +3,7 @@
 mod resources;
 
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub struct ImageStore {
     lookup: Arc<Lookup>,
     collector: Arc<Collector>,
     fetch_timeout: Duration,
+    fetched_bytes: Arc<AtomicU64>,
     manifests: Mutex<RecentManifests>,
 }
 
@@ -122,6 +124,7 @@ impl ImageStore {
             lookup,
             collector,
             fetch_timeout: settings.fetch_timeout,
+            fetched_bytes: Arc::default(),
             manifests: Mutex::new(RecentManifests::new(settings.manifests_to_cache)),
         })
     }
@@ -206,7 +209,7 @@ impl ImageStore {
     }
 
     async fn localize(&self, sources: Vec<LayerSource>) -> Result<Vec<LocalLayer>, StoreError> {
-        let localization = Arc::new(Localization::begin(self.fetch_timeout));
+        let localization = Arc::new(Localization::begin(self.fetch_timeout, self.fetched_bytes()));
         let one = async |source: LayerSource| self.layers.localize(&source, &localization).await;
         let mut locals =
             pin!(stream::iter(sources).map(one).buffered(LAYERS_AT_ONCE).collect::<Vec<_>>());
@@ -242,6 +245,12 @@ impl ImageStore {
     /// [`StoreError::Local`].
     pub fn discard_layer(&self, file: &LayerFile) -> Result<(), StoreError> {
         self.layers.discard(file)
+    }
+
+    /// How many bytes of layers came from the remote store so far: a number that goes on growing.
+    #[must_use]
+    pub fn fetched_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.fetched_bytes)
     }
 
     fn layer_source(&self, layer: &LayerDescriptor) -> LayerSource {

@@ -61,6 +61,7 @@ pub(crate) mod keys {
     pub(crate) const HDFS_PRINCIPAL: &str = "storm.hdfs.login.principal";
     pub(crate) const INIT: &str = "storm.oci.init";
     pub(crate) const RELAUNCH_PAUSE: &str = "storm.oci.relaunch.backoff.max.secs";
+    pub(crate) const METRICS_FILE: &str = "storm.oci.metrics.prometheus.file";
     pub(crate) const LAYERS_TO_KEEP: &str = "storm.oci.layer.mounts.to.keep";
     pub(crate) const MEMORY_ENFORCEMENT: &str = "storm.cgroup.memory.enforcement.enable";
     pub(crate) const CPU_LIMIT: &str = "storm.worker.cgroup.cpu.limit";
@@ -100,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) init: bool,
     /// How long a worker's failure to start may be kept from Storm.
     pub(crate) longest_relaunch_pause: Duration,
+    /// Where the metrics are written for Prometheus' node exporter.
+    pub(crate) metrics_file: Option<HostPath>,
     pub(crate) limits: WorkerLimits,
     pub(crate) numa: NumaZones,
     /// `None` when custom plugins resolve images.
@@ -126,6 +129,7 @@ impl Settings {
         let longest_relaunch_pause = reader
             .whole(keys::RELAUNCH_PAUSE, "a whole number of seconds, 0 for none")
             .map_or(DEFAULT_RELAUNCH_PAUSE, |secs: u32| Duration::from_secs(secs.into()));
+        let metrics_file = reader.path(keys::METRICS_FILE);
         let limits = WorkerLimits::read(reader);
         let numa = NumaZones::read(reader);
         let supervisor_local_dir =
@@ -153,6 +157,7 @@ impl Settings {
                 layers_to_keep,
                 init,
                 longest_relaunch_pause,
+                metrics_file,
                 limits,
                 numa,
                 store,

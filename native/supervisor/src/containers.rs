@@ -20,10 +20,12 @@ use crate::in_use::LayersInUse;
 use crate::installation::Installation;
 use crate::launcher::Launcher;
 use crate::metering::Meter;
+use crate::metrics::{Metrics, Observation, TextFile};
 use crate::process;
 use crate::records::Records;
 use crate::requested::RequestedEnds;
 use crate::reservation::Reservation;
+use crate::scope;
 use crate::watch::{MONITOR_GRACE, Watch};
 
 /// The containers of one supervisor. Every method may be called from several threads at once.
@@ -41,6 +43,10 @@ pub struct Containers {
     pub(crate) watch: Watch,
     pub(crate) ends: Arc<Ends>,
     pub(crate) requested: RequestedEnds,
+    pub(crate) metrics: Arc<Metrics>,
+    observation: Arc<Observation>,
+    /// `None` when nobody wants one, or another process writes it.
+    metrics_file: Option<TextFile>,
     events: EventQueue,
     /// The account this process runs as.
     pub(crate) account: AccountName,
@@ -70,7 +76,7 @@ impl Containers {
     pub fn prepare_with(prepare_json: &str, events: EventQueue) -> Result<Self, SupervisorError> {
         let document: PrepareDocument = documents::read("prepare document", prepare_json)?;
         let launcher = Launcher::new(PathBuf::from(&document.paths.launcher));
-        let containers = Self::check(&document, launcher, events)
+        let mut containers = Self::check(&document, launcher, events)
             .map_err(|problems| SupervisorError::Unready { problems })?;
         let unready = |error| SupervisorError::Unready { problems: vec![error] };
         // Before the sweep, which removes the records of what has ended.
@@ -79,6 +85,9 @@ impl Containers {
         containers.forget_requests();
         // The sweep makes the records' directory, and this account must be able to read it.
         containers.records.all().map_err(unready)?;
+        if document.reports_metrics {
+            containers.start_metrics_file().map_err(unready)?;
+        }
         Ok(containers)
     }
 
@@ -111,26 +120,38 @@ impl Containers {
             let hierarchies = Arc::new(hierarchies?);
             settings.limits.fit(&hierarchies);
             let requested = RequestedEnds::new(&settings.supervisor_local_dir);
+            let images = match images {
+                Some(images) => Some(images?),
+                None => None,
+            };
+            let metrics = Arc::new(Metrics::new());
             let ends = Arc::new(Ends::new(
                 events.clone(),
                 &settings.workers_root,
                 requested.clone(),
                 Arc::clone(&hierarchies),
                 settings.longest_relaunch_pause,
+                Arc::clone(&metrics),
             ));
             let watch = problems.note(Watch::start(Arc::clone(&ends), MONITOR_GRACE));
+            let observation = Arc::new(Observation::new(
+                Arc::clone(&metrics),
+                Arc::clone(&ends),
+                events.clone(),
+                images.as_ref().map(Images::fetched_bytes),
+            ));
             Some(Self {
                 launcher,
                 records: records?,
                 meter: Meter::new(Arc::clone(&hierarchies), settings.cgroup_parent.clone()),
                 hierarchies,
-                images: match images {
-                    Some(images) => Some(images?),
-                    None => None,
-                },
+                images,
                 watch: watch?,
                 ends,
                 requested,
+                metrics,
+                observation,
+                metrics_file: None,
                 events,
                 account: account?,
                 reservations: Mutex::default(),
@@ -144,6 +165,24 @@ impl Containers {
         }
     }
 
+    fn start_metrics_file(&mut self) -> Result<(), SupervisorError> {
+        if let Some(path) = &self.settings.metrics_file {
+            let observation = Arc::clone(&self.observation);
+            self.metrics_file = Some(TextFile::start(path.as_str().into(), observation)?);
+        }
+        Ok(())
+    }
+
+    /// All counters and gauges as one flat JSON object, `{"launches.ok":3,…}`. Which names there
+    /// are never changes.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn metrics(&self) -> Result<String, SupervisorError> {
+        documents::write("metrics", &self.observation.json())
+    }
+
     /// Remembers the limits of a worker that is about to be launched.
     ///
     /// # Errors
@@ -151,6 +190,7 @@ impl Containers {
     /// [`SupervisorError::Document`] when `reserve_json` is not one.
     pub fn reserve(&self, reserve_json: &str) -> Result<(), SupervisorError> {
         let document: ReserveDocument = documents::read("reservation", reserve_json)?;
+        let _scope = scope::unchecked_worker(&document.worker_id).entered();
         let reservation = Reservation::new(&self.settings, &document);
         self.reservations().insert(document.worker_id, reservation);
         Ok(())
@@ -263,6 +303,9 @@ impl Containers {
     /// methods.
     pub fn close(&self) {
         self.watch.close();
+        if let Some(file) = &self.metrics_file {
+            file.close();
+        }
         self.events.close();
     }
 

@@ -19,6 +19,10 @@ pub(crate) struct PrepareDocument {
     pub(crate) paths: PathsDocument,
     #[serde(default)]
     pub(crate) plugins: PluginsDocument,
+    /// Whether this process is the one that tells the node's metrics: the supervisor, and not a
+    /// command beside it.
+    #[serde(default)]
+    pub(crate) reports_metrics: bool,
 }
 
 /// Where things are on this node, as Storm's own `ConfigUtils` says.

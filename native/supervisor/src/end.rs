@@ -9,10 +9,17 @@ use crate::documents::PhaseDocument;
 use crate::events::ExitEvent;
 use crate::hierarchy::Hierarchies;
 use crate::limits::Limits;
+use crate::metrics::ExitCause;
 use crate::oom::{HitsAbove, Shortage};
 
 /// The code that stands for an unknown one.
 pub(crate) const UNKNOWN_CODE: i32 = -1;
+
+/// What a shell adds to a signal's number.
+const SIGNALLED: i32 = 128;
+
+/// The largest number of a signal.
+const LAST_SIGNAL: i32 = 64;
 
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
@@ -74,8 +81,29 @@ impl End {
         self.shortage = killed.then(|| hits_above.shortage(hierarchies, cgroup));
     }
 
+    /// How it ended, as it is counted. Who asked for an end knows why it came.
+    pub(crate) fn exit_cause(&self) -> ExitCause {
+        let Some(record) = &self.record else {
+            return if self.requested { ExitCause::Requested } else { ExitCause::Unknown };
+        };
+        match shell_code(record) {
+            _ if self.requested => ExitCause::Requested,
+            _ if out_of_memory(record) => ExitCause::OutOfMemory,
+            0 => ExitCause::Completed,
+            UNKNOWN_CODE => ExitCause::Unknown,
+            // Also below our init, which ends as a shell would.
+            code if (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&code) => ExitCause::Signal,
+            _ => ExitCause::Failed,
+        }
+    }
+
+    /// How many of its processes the kernel had killed for memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.record.as_ref().and_then(|record| record.oom_kills).unwrap_or_default()
+    }
+
     pub(crate) fn event(&self, before_heartbeat: bool) -> ExitEvent {
-        let message = self.to_string();
+        let message = format!("container {} {self}", self.container);
         let record = self.record.as_ref();
         ExitEvent {
             worker_id: self.container.worker_id().to_string(),
@@ -95,7 +123,6 @@ impl End {
 
 impl fmt::Display for End {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "container {} ", self.container)?;
         let Some(record) = &self.record else {
             formatter.write_str("ended; its exit code is not known: its monitor left none")?;
             return self.fmt_request(formatter);
@@ -135,8 +162,6 @@ fn out_of_memory(record: &ExitRecord) -> bool {
 
 /// The code as a shell tells it: the exit code, or 128 plus the signal.
 fn shell_code(record: &ExitRecord) -> i32 {
-    /// What a shell adds to a signal's number.
-    const SIGNALLED: i32 = 128;
     match (record.exit_code, record.signal) {
         (Some(code), _) => code,
         (None, Some(signal)) => SIGNALLED.saturating_add(signal),
@@ -233,7 +258,8 @@ pub(crate) mod tests {
             (None, false, "ended; its exit code is not known: its monitor left none"),
         ] {
             let end = end(record, requested);
-            assert_eq!(end.to_string(), format!("container 6700-{UUID} {words}"));
+            assert_eq!(end.to_string(), words);
+            assert_eq!(end.event(false).message, format!("container 6700-{UUID} {words}"));
         }
     }
 
@@ -265,6 +291,25 @@ pub(crate) mod tests {
         ] {
             assert_eq!(end(record, false).cause(), words);
         }
+    }
+
+    #[test]
+    fn causes_are_told_apart() {
+        for (code, signal, oom_kills, cause) in [
+            (Some(0), None, 0, ExitCause::Completed),
+            (Some(7), None, 0, ExitCause::Failed),
+            (Some(139), None, 0, ExitCause::Signal),
+            (Some(200), None, 0, ExitCause::Failed),
+            (None, Some(9), 0, ExitCause::Signal),
+            (Some(137), None, 1, ExitCause::OutOfMemory),
+            (None, None, 0, ExitCause::Unknown),
+        ] {
+            let record = || Some(record(code, signal, oom_kills));
+            assert_eq!(end(record(), false).exit_cause(), cause);
+            assert_eq!(end(record(), true).exit_cause(), ExitCause::Requested);
+        }
+        assert_eq!(end(None, false).exit_cause(), ExitCause::Unknown);
+        assert_eq!(end(None, true).exit_cause(), ExitCause::Requested);
     }
 
     #[test]

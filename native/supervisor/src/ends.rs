@@ -17,6 +17,7 @@ use crate::events::{EventQueue, ExitEvent};
 use crate::exit_note::{ExitNote, LastOutput};
 use crate::heartbeat;
 use crate::hierarchy::Hierarchies;
+use crate::metrics::Metrics;
 use crate::relaunch::{Failure, Relaunch};
 use crate::requested::RequestedEnds;
 use crate::text::shown;
@@ -33,6 +34,7 @@ pub(crate) struct Ends {
     requested: RequestedEnds,
     hierarchies: Arc<Hierarchies>,
     relaunch: Mutex<Relaunch>,
+    metrics: Arc<Metrics>,
 }
 
 impl Ends {
@@ -44,6 +46,7 @@ impl Ends {
         requested: RequestedEnds,
         hierarchies: Arc<Hierarchies>,
         longest_pause: Duration,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let workers_root = PathBuf::from(workers_root.as_str());
         Self {
@@ -52,6 +55,7 @@ impl Ends {
             requested,
             hierarchies,
             relaunch: Mutex::new(Relaunch::new(longest_pause)),
+            metrics,
         }
     }
 
@@ -66,6 +70,8 @@ impl Ends {
         let end = &end;
         let before_heartbeat = !self.has_heartbeat(&end.container.worker_id());
         let container = &end.container;
+        let out_of = end.shortage.map(|shortage| shortage.of);
+        self.metrics.ended(end.exit_cause(), out_of, end.oom_kills());
         let artifacts = end.known.artifacts.as_ref();
         let output = artifacts.map(|artifacts| LastOutput::read(artifacts, container));
         let output = output.unwrap_or_default();
@@ -99,10 +105,10 @@ impl Ends {
             match note.write(artifacts) {
                 // Another process of this account saw the end too.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    debug!(target: "storm_oci.watch", "it is written already how container {container} ended");
+                    debug!(target: "storm_oci.watch", "it is written already how it ended");
                 }
                 Err(error) => {
-                    warn!(target: "storm_oci.watch", "cannot write how container {container} ended: {error}")
+                    warn!(target: "storm_oci.watch", "cannot write how it ended: {error}");
                 }
                 Ok(()) => {}
             }
@@ -133,7 +139,7 @@ impl Ends {
         let topology_id = end.known.topology_id.as_deref().unwrap_or_default();
         let failure = self.relaunch().failed(launched.port, topology_id, &cause);
         if failure.repeated {
-            warn!(target: "storm_oci.watch", "container {} {cause} before its first heartbeat {}", end.container, Again(failure));
+            warn!(target: "storm_oci.watch", "{cause} before its first heartbeat {}", Again(failure));
         } else {
             let words = output.last_words().unwrap_or("none");
             error!(target: "storm_oci.watch", "{end}, before its first heartbeat; its last words: {} {}", shown(words), Again(failure));
@@ -143,18 +149,18 @@ impl Ends {
 
     /// A worker could not be launched.
     pub(crate) fn never_started(&self, document: &LaunchDocument, problem: &SupervisorError) {
+        self.metrics.launch_failed(problem.code());
         let LaunchDocument { worker_id, topology_id, port, .. } = document;
         let message = problem.report();
         let cause = message.replace(worker_id, "");
         let failure = self.relaunch().failed(*port, topology_id, &cause);
-        let (worker, topology) = (shown(worker_id), shown(topology_id));
-        let object = format_args!("worker {worker} of topology {topology} on port {port}");
+        let topology = shown(topology_id);
         if failure.repeated {
             let code = problem.code().as_str();
-            warn!(target: "storm_oci.launch", "cannot launch {object}: {code} {}", Again(failure));
+            warn!(target: "storm_oci.launch", "cannot launch worker of topology {topology}: {code} {}", Again(failure));
         } else {
             let hint = problem.hint().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
-            error!(target: "storm_oci.launch", "cannot launch {object}: {message}{hint} {}", Again(failure));
+            error!(target: "storm_oci.launch", "cannot launch worker of topology {topology}: {message}{hint} {}", Again(failure));
         }
         let event = ExitEvent {
             worker_id: worker_id.clone(),
@@ -172,6 +178,21 @@ impl Ends {
         self.events.exit_at(event, Instant::now() + failure.pause);
     }
 
+    /// A container runs that will end.
+    pub(crate) fn begun(&self) {
+        self.metrics.runs();
+    }
+
+    /// A container that ran does no longer; how it ended is told later.
+    pub(crate) fn over(&self) {
+        self.metrics.stopped();
+    }
+
+    /// The longest pause that is waited now before Storm is told; zero when none is.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.relaunch().longest_now()
+    }
+
     /// Storm has dealt with a worker: nothing more is to be told of it.
     pub(crate) fn forget(&self, worker_id: &str) {
         self.events.forget(worker_id);
@@ -181,7 +202,7 @@ impl Ends {
     /// as not: Storm is then told in both ways, and each is true.
     pub(crate) fn has_heartbeat(&self, worker: &WorkerId) -> bool {
         heartbeat::exists(&self.workers_root, worker).unwrap_or_else(|error| {
-            warn!(target: "storm_oci.watch", "cannot look for heartbeats of worker {worker}: {error}");
+            warn!(target: "storm_oci.watch", "cannot look for its heartbeats: {error}");
             false
         })
     }

@@ -37,6 +37,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All there are.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Argument,
+        Self::Config,
+        Self::Image,
+        Self::Installation,
+        Self::Internal,
+        Self::Launch,
+        Self::Mount,
+        Self::Record,
+        Self::Store,
+        Self::User,
+    ];
+
     /// The code as documents and exceptions carry it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -311,6 +325,9 @@ pub enum SupervisorError {
     /// A fault of this library or of one it uses.
     #[error("cannot go on: a fault in the library: {0}")]
     Panicked(String),
+    /// The metrics cannot be written as text.
+    #[error("cannot make a text of the metrics")]
+    Metrics(#[source] prometheus::Error),
     /// The kernel refused something that always works.
     #[error("cannot {what}")]
     Kernel {
@@ -405,6 +422,7 @@ impl SupervisorError {
             Self::Cgroup { .. }
             | Self::CgroupValue { .. }
             | Self::Kernel { .. }
+            | Self::Metrics(_)
             | Self::Panicked(_) => ErrorCode::Internal,
         }
     }

@@ -85,6 +85,8 @@ struct State {
     later: Vec<(Instant, ExitEvent)>,
     waiting_logs: usize,
     dropped_logs: u64,
+    /// Those that were told among them.
+    all_dropped_logs: u64,
     closed: bool,
 }
 
@@ -120,6 +122,7 @@ impl EventQueue {
         }
         if state.waiting_logs >= WAITING_LOGS {
             state.dropped_logs = state.dropped_logs.saturating_add(1);
+            state.all_dropped_logs = state.all_dropped_logs.saturating_add(1);
             return;
         }
         state.waiting_logs = state.waiting_logs.saturating_add(1);
@@ -130,6 +133,11 @@ impl EventQueue {
         });
         drop(state);
         self.shared.changed.notify_one();
+    }
+
+    /// How many log lines were dropped so far.
+    pub(crate) fn all_dropped_logs(&self) -> u64 {
+        self.lock().all_dropped_logs
     }
 
     /// Waits for the next event and returns its JSON; `None` once the queue is closed.
@@ -247,6 +255,7 @@ mod tests {
         queue.exit(exit("w"));
         assert!(queue.next().unwrap().contains("\"line\""));
         assert!(queue.next().unwrap().contains("3 log lines were dropped"));
+        assert_eq!(queue.all_dropped_logs(), 3);
         for _ in 1..WAITING_LOGS {
             assert!(queue.next().unwrap().contains("\"line\""));
         }

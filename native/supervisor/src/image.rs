@@ -4,6 +4,7 @@ mod from_plugins;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde_json::{Map, Value};
 use storm_oci_request::{HostPath, LayerMediaType};
@@ -153,6 +154,11 @@ impl Images {
         let path = self.executor.block_on(self.store.localize_resource(&resource))?;
         let path = utf8(&path)?.to_owned();
         documents::write("localized resource", &LocalizedDocument { path })
+    }
+
+    /// How many bytes of layers came from the store so far.
+    pub(crate) fn fetched_bytes(&self) -> Arc<AtomicU64> {
+        self.store.fetched_bytes()
     }
 
     /// Finds out what a tag stands for, and reads its config.

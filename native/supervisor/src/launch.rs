@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Instant;
 
 use storm_oci_request::{HostPath, LaunchRecord, LaunchRequest, LaunchState};
 use tracing::{error, info, warn};
@@ -19,6 +20,7 @@ use crate::mounts;
 use crate::phases::{self, Phases};
 use crate::records::ExitFile;
 use crate::request;
+use crate::scope;
 use crate::watch::Watched;
 use crate::worker::Worker;
 use crate::workfiles;
@@ -43,13 +45,19 @@ fn guarded<T>(launch: impl FnOnce() -> Result<T, SupervisorError>) -> Result<T, 
 impl Containers {
     /// Launches, and turns an error into an outcome, an exit event and a log line.
     pub(crate) fn launch_worker(&self, document: &LaunchDocument) -> LaunchOutcome {
+        let _scope = scope::launch(document).entered();
+        let began = Instant::now();
         match guarded(|| self.try_launch(document)) {
-            Ok((record, phases)) => LaunchOutcome::Started {
-                started: true,
-                container_id: record.container_id.to_string(),
-                pid: record.init.map_or(0, |init| init.pid),
-                phases: phases.documents().to_vec(),
-            },
+            Ok((record, phases)) => {
+                let phases = phases.documents();
+                self.metrics.launched(began.elapsed(), phases, mounted(&record));
+                LaunchOutcome::Started {
+                    started: true,
+                    container_id: record.container_id.to_string(),
+                    pid: record.init.map_or(0, |init| init.pid),
+                    phases: phases.to_vec(),
+                }
+            }
             Err(error) => self.failed(document, &error),
         }
     }
@@ -77,12 +85,11 @@ impl Containers {
         let limits = known.limits.to_string();
         self.watch.add(Watched::new(&record, exit, known));
         let fetched = image.layers.iter().filter(|layer| layer.fetched()).count();
-        let mounted = record.layers.iter().filter(|layer| layer.mounted).count();
+        let mounted = mounted(&record);
         info!(
             target: "storm_oci.launch",
-            "launched container {} of topology {} as {} from image {}: {} layers, {fetched} fetched, \
+            "launched for topology {} as {} from image {}: {} layers, {fetched} fetched, \
              {mounted} mounted; limits: {limits}; {phases}",
-            worker.container,
             crate::text::shown(&worker.topology_id),
             worker.user,
             image.tag,
@@ -117,7 +124,11 @@ impl Containers {
             what: "nothing, and this library was told not to resolve tags",
         })?;
         let resolved = phases.measure("resolve", || images.resolve(tag))?;
-        phases.measure("localize", || images.localize(resolved))
+        let image = phases.measure("localize", || images.localize(resolved))?;
+        for layer in &image.layers {
+            self.metrics.looked_up(layer.fetched());
+        }
+        Ok(image)
     }
 
     fn compose(
@@ -210,6 +221,11 @@ impl Containers {
             hint: error.hint().map(str::to_owned),
         }
     }
+}
+
+/// How many layers the launch of a container mounted.
+fn mounted(record: &LaunchRecord) -> usize {
+    record.layers.iter().filter(|layer| layer.mounted).count()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::oom::HitsAbove;
 use crate::phases::Phases;
 use crate::process;
+use crate::scope;
 use crate::text;
 use crate::watch::Watched;
 
@@ -56,8 +57,9 @@ impl Containers {
             if record.state != LaunchState::Started {
                 continue;
             }
+            let _scope = scope::container(&record.container_id).entered();
             let exit = self.records.exit(&record.container_id)?;
-            info!(target: "storm_oci.lifecycle", "adopted container {}", record.container_id);
+            info!(target: "storm_oci.lifecycle", "adopted: an earlier supervisor launched it");
             let mut phases = Phases::default();
             phases.extend(&record.phases);
             let artifacts = self.own_artifacts(&record.container_id.worker_id());
@@ -135,27 +137,30 @@ impl Containers {
     /// Forgets that a worker was asked to end.
     pub(crate) fn forget_request(&self, worker: &WorkerId) {
         if let Err(error) = self.requested.remove(worker) {
-            warn!(target: "storm_oci.lifecycle", "cannot forget that worker {worker} was asked to end: {error}");
+            let _scope = scope::worker(worker, None).entered();
+            warn!(target: "storm_oci.lifecycle", "cannot forget that it was asked to end: {error}");
         }
     }
 
     /// Signals the first process of a worker's container; the kernel ends the others with it.
     pub(crate) fn signal(&self, user: &str, worker: &WorkerId, force: bool) {
+        let record = self.record_of(worker);
+        let _scope = scope::worker(worker, record.as_ref()).entered();
         let Ok(user) = AccountName::parse(user) else {
-            warn!(target: "storm_oci.lifecycle", "cannot signal worker {worker}: `{}` is no account", text::shown(user));
+            warn!(target: "storm_oci.lifecycle", "cannot signal: `{}` is no account", text::shown(user));
             return;
         };
-        let targets = match self.record_of(worker).and_then(|record| record.init) {
+        let targets = match record.and_then(|record| record.init) {
             Some(init) => Vec::from_iter(process::is_alive(init).then_some(init.pid)),
             None => self.unrecorded_inits(worker),
         };
         if targets.is_empty() {
-            debug!(target: "storm_oci.lifecycle", "nothing to signal for worker {worker}");
+            debug!(target: "storm_oci.lifecycle", "nothing to signal");
             return;
         }
         self.watch.request_end(worker);
         if let Err(error) = self.requested.add(worker) {
-            warn!(target: "storm_oci.lifecycle", "cannot note that worker {worker} is asked to end: {error}");
+            warn!(target: "storm_oci.lifecycle", "cannot note that it is asked to end: {error}");
         }
         for pid in targets {
             let signal = if force { KILL } else { TERM };
@@ -166,7 +171,7 @@ impl Containers {
                 Ok(finished) if finished.exit_code == NO_SUCH_PROCESS => {}
                 Ok(finished) => warn_of_refusal(&finished, "signal a container"),
                 Err(error) => {
-                    warn!(target: "storm_oci.lifecycle", "cannot signal worker {worker}: {}", error.report());
+                    warn!(target: "storm_oci.lifecycle", "cannot signal: {}", error.report());
                 }
             }
         }
@@ -193,21 +198,24 @@ impl Containers {
 
     /// Has the launcher remove a container. `port` is -1 when Storm does not know it.
     pub(crate) fn reap(&self, user: &str, worker: &WorkerId, port: i32) {
+        let recorded = self.record_of(worker);
+        let _scope = scope::worker(worker, recorded.as_ref()).entered();
         let Ok(user) = AccountName::parse(user) else {
-            warn!(target: "storm_oci.lifecycle", "cannot clean up worker {worker}: `{}` is no account", text::shown(user));
+            warn!(target: "storm_oci.lifecycle", "cannot clean up: `{}` is no account", text::shown(user));
             return;
         };
         let named = ContainerId::parse(&format!("{port}-{worker}")).ok();
-        let recorded = self.record_of(worker).map(|record| record.container_id);
+        let recorded = recorded.map(|record| record.container_id);
         let mut containers = self.hierarchies.containers_of(&self.settings.cgroup_parent, worker);
         containers.extend(named.into_iter().chain(recorded));
         let keep = self.settings.layers_to_keep.to_string();
         for container in containers {
+            let _scope = scope::container(&container).entered();
             let arguments = [user.as_str(), REAP, container.as_str(), &keep];
             match self.launcher.run(REAP, &arguments, Path::new("/"), LONG) {
                 Ok(finished) => warn_of_refusal(&finished, "remove a container"),
                 Err(error) => {
-                    warn!(target: "storm_oci.lifecycle", "cannot remove container {container}: {}", error.report());
+                    warn!(target: "storm_oci.lifecycle", "cannot remove the container: {}", error.report());
                 }
             }
         }
@@ -221,6 +229,7 @@ impl Containers {
 
     /// A worker's record. One that cannot be read is as good as none: the cgroup tells.
     fn record_of(&self, worker: &WorkerId) -> Option<LaunchRecord> {
+        let _scope = scope::worker(worker, None).entered();
         self.records.of_worker(worker).unwrap_or_else(|error| {
             warn!(target: "storm_oci.lifecycle", "{}", error.report());
             None

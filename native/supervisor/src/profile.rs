@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use storm_oci_request::{AccountName, HostPath, WorkerId};
-use tracing::{info, warn};
+use tracing::{Span, info, warn};
 
 use crate::beneath::Directory;
 use crate::containers::Containers;
@@ -13,6 +13,7 @@ use crate::documents::{self, ProfileDocument};
 use crate::error::SupervisorError;
 use crate::launcher::{Finished, LONG};
 use crate::process;
+use crate::scope;
 use crate::text;
 
 /// The launcher's verb.
@@ -38,23 +39,32 @@ impl Containers {
     /// [`SupervisorError::Document`] when `profile_json` is not one.
     pub fn profile(&self, profile_json: &str) -> Result<bool, SupervisorError> {
         let document: ProfileDocument = documents::read("profile document", profile_json)?;
-        let worker = text::shown(&document.worker_id);
+        let _scope = self.scope_of(&document.worker_id).entered();
         match self.run_profiler(&document) {
             Ok(finished) => {
                 for line in finished.stdout.lines().chain(finished.stderr.lines()) {
-                    info!(target: "storm_oci.profile", "worker {worker}: {}", text::shown(line));
+                    info!(target: "storm_oci.profile", "profiler: {}", text::shown(line));
                 }
                 if let Some(refusal) = finished.refusal() {
                     let code = finished.exit_code;
-                    warn!(target: "storm_oci.profile", "cannot profile worker {worker}: launcher ended with {code}: {}", refusal.report());
+                    warn!(target: "storm_oci.profile", "cannot profile: launcher ended with {code}: {}", refusal.report());
                 }
                 Ok(finished.exit_code != NOT_STARTED)
             }
             Err(problem) => {
-                warn!(target: "storm_oci.profile", "cannot profile worker {worker}: {problem}");
+                warn!(target: "storm_oci.profile", "cannot profile: {problem}");
                 Ok(true)
             }
         }
+    }
+
+    fn scope_of(&self, worker_id: &str) -> Span {
+        let Ok(worker) = WorkerId::parse(worker_id) else {
+            return scope::unchecked_worker(worker_id);
+        };
+        // One that cannot be read is told when it is needed.
+        let record = self.records.of_worker(&worker).ok().flatten();
+        scope::worker(&worker, record.as_ref())
     }
 
     fn run_profiler(&self, document: &ProfileDocument) -> Result<Finished, String> {

@@ -9,7 +9,7 @@
 //! The pause is in the telling, never in the launch: a slot's thread that waits there looks hung.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The pause after the second failure in a row; the first is told at once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ struct Failures {
     topology: String,
     cause: String,
     in_a_row: u32,
+    pause: Duration,
+    /// When the pause is over.
+    told: Instant,
 }
 
 /// What a failure to start comes to.
@@ -51,9 +54,18 @@ impl Relaunch {
         let before = self.slots.remove(&port).filter(|before| before.topology == topology);
         let repeated = before.as_ref().is_some_and(|before| before.cause == cause);
         let in_a_row = before.map_or(0, |before| before.in_a_row).saturating_add(1);
+        let pause = self.pause(in_a_row);
         let (topology, cause) = (topology.to_owned(), cause.to_owned());
-        self.slots.insert(port, Failures { topology, cause, in_a_row });
-        Failure { in_a_row, repeated, pause: self.pause(in_a_row) }
+        let told = Instant::now() + pause;
+        self.slots.insert(port, Failures { topology, cause, in_a_row, pause, told });
+        Failure { in_a_row, repeated, pause }
+    }
+
+    /// The longest of the pauses that are not over; zero when all are.
+    pub(crate) fn longest_now(&self) -> Duration {
+        let now = Instant::now();
+        let pauses = self.slots.values().filter(|failures| failures.told > now);
+        pauses.map(|failures| failures.pause).max().unwrap_or_default()
     }
 
     /// Notes that a worker had started on a port.
@@ -87,6 +99,10 @@ mod tests {
         assert_eq!(pauses(&mut Relaunch::new(Duration::ZERO), 4), [0; 4]);
         let mut relaunch = Relaunch::new(Duration::from_secs(60));
         assert_eq!(pauses(&mut relaunch, 200).last(), Some(&60));
+        assert_eq!(relaunch.longest_now(), Duration::from_secs(60));
+        relaunch.started(6700);
+        assert_eq!(pauses(&mut relaunch, 1), [0]);
+        assert_eq!(relaunch.longest_now(), Duration::ZERO);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::ends::Ends;
 use crate::error::SupervisorError;
 use crate::process;
 use crate::records::ExitFile;
+use crate::scope;
 
 /// How long the end of a container's monitor is waited for. One that was killed is not: only one
 /// that is stopped, or that a busy host does not let run, takes this long.
@@ -140,7 +141,9 @@ impl Watch {
         let watching =
             entry.init.as_ref().is_some_and(|init| self.shared.watch(init, mark(number, 0)));
         state.containers.insert(number, entry);
-        if !watching {
+        if watching {
+            self.shared.ends.begun();
+        } else {
             self.shared.container_ended(&mut state, number);
             self.shared.wake();
         }
@@ -218,11 +221,13 @@ impl Shared {
         let Some(entry) = state.containers.get_mut(&number) else {
             return;
         };
+        let _scope = scope::container(&entry.container).entered();
         // Now, since the note is removed once the worker is cleaned up after.
         entry.requested |= self.ends.was_requested(&entry.container.worker_id());
         if let Some(init) = entry.init.take() {
             // Closing the last fd of a pidfd removes it too; an error changes nothing.
             let _ = epoll::delete(&self.epoll, &init);
+            self.ends.over();
         }
         let waiting = entry
             .monitor
@@ -253,6 +258,7 @@ impl Shared {
         let Some(entry) = state.containers.remove(&number) else {
             return;
         };
+        let _scope = scope::container(&entry.container).entered();
         let record = match entry.exit.as_ref().map(ExitFile::read).transpose() {
             Ok(record) => record.flatten(),
             Err(error) => {

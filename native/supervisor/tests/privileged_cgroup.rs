@@ -146,10 +146,12 @@ fn privileged_an_adopted_container_is_watched_until_it_ends() {
     let supervisor = node::Supervisor::start(&document).unwrap();
     assert!(supervisor.is_quiet());
     assert!(!supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap());
+    assert_eq!(supervisor.number("containers"), 1.0);
     container.end();
     let event = supervisor.event();
     assert_eq!(event["workerId"], WORKER);
     assert_eq!(event["shellCode"], -1, "there was no monitor: {event}");
+    assert_eq!((supervisor.number("containers"), supervisor.number("exits.unknown")), (0.0, 1.0));
     assert!(supervisor.containers.all_processes_dead("stormtest", WORKER).unwrap());
 }
 

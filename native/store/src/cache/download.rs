@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::{Instrument as _, Span};
 
 use crate::cache::batch::Batch;
 use crate::cache::blocking;
@@ -47,7 +48,7 @@ impl Download {
     /// If it fails, or its future is dropped, what came is kept for another try.
     pub(crate) async fn run(self) -> Result<Digest, StoreError> {
         let (stop, stopped) = oneshot::channel();
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.target), stopped));
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.target), stopped).in_current_span());
         let target = Arc::clone(&self.target);
         let outcome = Arc::new(self).receive().await;
         drop(stop);
@@ -73,7 +74,8 @@ impl Download {
                 }
                 transfer = &mut turn, if next.is_some() => {
                     if let Some(range) = next.take() {
-                        running.spawn(Arc::clone(&self).fetch(range, transfer));
+                        let fetch = Arc::clone(&self).fetch(range, transfer);
+                        running.spawn(fetch.in_current_span());
                     }
                     next = missing.next();
                     turn.set(self.transfers.begin());
@@ -143,7 +145,10 @@ impl Download {
 
     fn write(&self, batch: Batch) -> Writing {
         let target = Arc::clone(&self.target);
-        tokio::task::spawn_blocking(move || target.write(&batch).map(|()| batch.end()))
+        let span = Span::current();
+        tokio::task::spawn_blocking(move || {
+            span.in_scope(|| target.write(&batch).map(|()| batch.end()))
+        })
     }
 
     /// Waits for a write to end, and tells how far it came.

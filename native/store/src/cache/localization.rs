@@ -1,5 +1,6 @@
 //! One call for an image's layers: its time limit, and how far it is.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ pub(crate) struct Localization {
     fetched_layers: AtomicUsize,
     bytes: AtomicU64,
     received_bytes: AtomicU64,
+    /// Those of all calls together.
+    all_received_bytes: Arc<AtomicU64>,
 }
 
 impl Localization {
-    pub(crate) fn begin(limit: Duration) -> Self {
+    pub(crate) fn begin(limit: Duration, all_received_bytes: Arc<AtomicU64>) -> Self {
         Self {
             begin: Instant::now(),
             limit,
@@ -26,6 +29,7 @@ impl Localization {
             fetched_layers: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
+            all_received_bytes,
         }
     }
 
@@ -42,6 +46,7 @@ impl Localization {
 
     pub(crate) fn received(&self, bytes: u64) {
         self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.all_received_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn fetched_layer(&self) {

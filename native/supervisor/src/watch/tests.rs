@@ -9,6 +9,7 @@ use super::*;
 use crate::end::tests::known;
 use crate::events::EventQueue;
 use crate::hierarchy::tests::{UUID, hierarchies};
+use crate::metrics::Metrics;
 use crate::process::tests::record_of;
 use crate::records::tests::RunRoot;
 use crate::requested::RequestedEnds;
@@ -59,7 +60,9 @@ impl Node {
         let root = HostPath::parse(workers.path().to_str().unwrap()).unwrap();
         let hierarchies = Arc::new(hierarchies("", workers.path()));
         let requested = RequestedEnds::new(&root);
-        let ends = Ends::new(queue.clone(), &root, requested.clone(), hierarchies, PATIENCE);
+        let metrics = Arc::new(Metrics::new());
+        let ends =
+            Ends::new(queue.clone(), &root, requested.clone(), hierarchies, PATIENCE, metrics);
         let watch = Watch::start(Arc::new(ends), grace).unwrap();
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {

@@ -175,6 +175,8 @@ impl Node {
                 "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file":
                     format!("file://{store}/image-tag-to-hash"),
                 "storm.oci.layer.mounts.to.keep": 7,
+                // Nothing is relaunched here: every end is told at once.
+                "storm.oci.relaunch.backoff.max.secs": 0,
             },
             "paths": {
                 "stormHome": self.text("home"),
@@ -293,6 +295,15 @@ impl Supervisor {
 
     pub(crate) fn event(&self) -> Value {
         self.events.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap()
+    }
+
+    /// All metrics that are one number.
+    pub(crate) fn metrics(&self) -> Value {
+        serde_json::from_str(&self.containers.metrics().unwrap()).unwrap()
+    }
+
+    pub(crate) fn number(&self, metric: &str) -> f64 {
+        self.metrics().get(metric).unwrap().as_f64().unwrap()
     }
 
     pub(crate) fn is_quiet(&self) -> bool {

@@ -45,7 +45,7 @@ fn run() -> Result<(), E2eError> {
 
     steps.begin("kill it; what is left?");
     topology::kill(&testbed.layout, &testbed.user, &[NAME])?;
-    let end = format!("container {} ended ", container.id());
+    let end = format!("[{}] ended ", container.id());
     for line in files::read(&testbed.layout.supervisor_log())?.lines() {
         if let Some(at) = line.find(&end) {
             say::line(line.get(at..).unwrap_or_default());

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use hdfs_native::{Client, ClientBuilder, HdfsError};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
 
 use super::cluster::{Cluster, Security};
 use super::failure::{Problem, condemns_client, of_namenode};
@@ -131,7 +132,10 @@ impl Session {
         };
         let (settings, authority) = (self.settings.clone(), self.authority.clone());
         // It reads files, and asks the name service for this host's name.
-        let made = tokio::task::spawn_blocking(move || connect(&settings, &authority, first));
+        let span = Span::current();
+        let made = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| connect(&settings, &authority, first))
+        });
         let link = made.await.unwrap_or_else(|_| Err(panicked()))?;
         if let Security::Kerberos { .. } = link.cluster.security {
             insist_on_kerberos(&link.cluster.namenodes, self.patience() / 4).await?;
@@ -186,6 +190,7 @@ async fn bounded<T: Send + 'static>(
     let request = AssertUnwindSafe(request).catch_unwind();
     let outcome = if blocks {
         let runtime = Handle::current();
+        let request = request.in_current_span();
         let thread = tokio::task::spawn_blocking(move || runtime.block_on(timeout(limit, request)));
         // Not even a timer goes off in a thread that is blocked.
         match timeout(limit, thread).await {

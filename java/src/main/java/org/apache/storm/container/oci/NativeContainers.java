@@ -55,6 +55,9 @@ final class NativeContainers {
     /** Runs a profiling command in a worker's container. */
     static native boolean profile(long containers, String profileJson) throws OciNativeException;
 
+    /** Answers what is counted, as one flat object of numbers whose names never change. */
+    static native String metrics(long containers) throws OciNativeException;
+
     /**
      * Waits for the next event of a handle of either kind: the end of a container, or a line to log.
      *

@@ -58,6 +58,7 @@ class NativeBoundaryTest {
         calls.put("memoryUsage", handle -> NativeContainers.memoryUsage(handle, "u", "w"));
         calls.put("systemFreeMemoryMb", NativeContainers::systemFreeMemoryMb);
         calls.put("profile", handle -> NativeContainers.profile(handle, "{}"));
+        calls.put("metrics", NativeContainers::metrics);
         calls.put("close", NativeContainers::close);
         return calls;
     }
@@ -86,6 +87,7 @@ class NativeBoundaryTest {
     void aHandleOfTheOtherKindIsRefused() throws Exception {
         long images = openImages();
         assertCode("ARGUMENT", () -> NativeContainers.systemFreeMemoryMb(images));
+        assertCode("ARGUMENT", () -> NativeContainers.metrics(images));
         assertCode("ARGUMENT", () -> NativeContainers.kill(images, "u", "w", false));
         assertCode("ARGUMENT", () -> NativeContainers.launch(images, "{}"));
         NativeContainers.close(images);
