@@ -17,9 +17,10 @@ use crate::events::{EventQueue, ExitEvent};
 use crate::exit_note::{ExitNote, LastOutput};
 use crate::heartbeat;
 use crate::hierarchy::Hierarchies;
-use crate::metrics::Metrics;
+use crate::metrics::{ExitCause, Metrics};
 use crate::relaunch::{Failure, Relaunch};
 use crate::requested::RequestedEnds;
+use crate::scope;
 use crate::text::shown;
 use crate::worker::Worker;
 
@@ -118,7 +119,12 @@ impl Ends {
     /// A worker's container is gone and has left no record, as after a restart of the host.
     pub(crate) fn vanished(&self, worker: &WorkerId) {
         let message = format!("nothing is left of the container of worker {worker}");
-        info!(target: "storm_oci.watch", "{message}");
+        let requested = self.was_requested(worker);
+        let cause = if requested { ExitCause::Requested } else { ExitCause::Unknown };
+        self.metrics.ended(cause, None, 0);
+        scope::worker(worker, None).in_scope(|| {
+            info!(target: "storm_oci.watch", "nothing is left of its container");
+        });
         self.events.exit(ExitEvent {
             worker_id: worker.to_string(),
             container_id: None,
@@ -126,7 +132,7 @@ impl Ends {
             signal: None,
             shell_code: UNKNOWN_CODE,
             out_of_memory: false,
-            requested: self.was_requested(worker),
+            requested,
             launch_failed: false,
             before_heartbeat: false,
             adopted: true,

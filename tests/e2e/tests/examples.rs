@@ -142,6 +142,7 @@ fn storm_yaml_has_the_defaults_it_names() {
     assert_eq!(value("storm.oci.cgroup.parent").as_str(), Some("/storm"));
     assert_eq!(value("storm.oci.nscd.dir").as_str(), Some("/var/run/nscd"));
     assert_eq!(value("storm.oci.layer.mounts.to.keep").as_i64(), Some(100));
+    assert_eq!(value("storm.oci.relaunch.backoff.max.secs").as_i64(), Some(60));
     let plugin = "storm.oci.local.or.hdfs.image.tag.to.manifest.plugin";
     assert_eq!(value(&format!("{plugin}.cache.refresh.interval.secs")).as_i64(), Some(60));
     assert_eq!(value(&format!("{plugin}.num.manifests.to.cache")).as_i64(), Some(10));
