@@ -105,7 +105,7 @@ impl Containers {
         let reservation = self.reservation(worker.id.as_str());
         let asked = reservation.resources(&self.settings.limits).filter(|_| runs);
         for difference in asked.iter().flat_map(|asked| found.differences(&Limits::asked(asked))) {
-            warn!(target: "storm_oci.launch", "container {}: {difference}", worker.container);
+            warn!(target: "storm_oci.launch", "{difference}");
         }
     }
 

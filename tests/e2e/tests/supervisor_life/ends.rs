@@ -30,7 +30,7 @@ pub(crate) fn restart(testbed: &mut Testbed, steady: &mut [Steady]) -> Result<()
     let start = length(&layout)?;
     cluster(testbed)?.start_supervisor()?;
     for one in &mut *steady {
-        said(&layout, start, &[format!("adopted container {}", one.container.id())])?;
+        said(&layout, start, &[format!("[{}] adopted", one.container.id())])?;
     }
     for one in steady {
         one.goes_on(&layout)?;
@@ -49,7 +49,7 @@ pub(crate) fn kill_adopted(testbed: &mut Testbed, steady: &mut [Steady]) -> Resu
     process::kill(two.container.init);
     let (next, took) = two.relaunched(testbed, Instant::now())?;
     say::fact("killed, adopted", format!("next container after {:.1} s", took.as_secs_f64()));
-    let ended = format!("container {} was ended by signal 9 (SIGKILL)", two.container.id());
+    let ended = format!("[{}] was ended by signal 9 (SIGKILL)", two.container.id());
     said(&layout, start, &[ended])?;
     let note = note(&artifacts, &two.container.id())?;
     same("the note has the signal", note.signal, Some(9))?;
