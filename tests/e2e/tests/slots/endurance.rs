@@ -67,7 +67,9 @@ fn run(slots: &mut Slots, rounds: u32) -> Result<(), E2eError> {
         let some = left.min(ROUNDS_A_LINE);
         let done =
             slots.ask(&format!("rounds {some} {port} {SLOTS} {GOES_ON} {ENDS} {ENDS_WITH}"))?;
-        say::line(format!("... {done} rounds"));
+        let memory = Memory::of(slots)?;
+        let (heap, anonymous) = (memory.heap >> 10, memory.anonymous >> 10);
+        say::line(format!("... {done} rounds; Java heap {heap} KiB, anonymous {anonymous} KiB"));
         left -= some;
     }
     Ok(())
