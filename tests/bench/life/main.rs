@@ -45,12 +45,9 @@ fn main() {
     let node = Node::create(Layout::new("bench-life"), &mut steps).unwrap();
     let mut slots = Slots::start(&node).unwrap();
     // The shell tells the time without a process of its own.
-    slots
-        .ask(&format!(
-            "topology {NOTES_ITS_END} sleep 1; echo $EPOCHREALTIME > tmp/ended; exit {EXIT_CODE}"
-        ))
-        .unwrap();
-    slots.ask(&format!("topology {IDLE} exec sleep 100000")).unwrap();
+    let notes = format!("sleep 1; echo $EPOCHREALTIME > tmp/ended; exit {EXIT_CODE}");
+    slots.localize(NOTES_ITS_END, node::IMAGE, &notes).unwrap();
+    slots.localize(IDLE, node::IMAGE, "exec sleep 100000").unwrap();
     steps.begin("figures");
     println!("{}, {} processors", kernel(), processors());
     let mut figures = Vec::new();

@@ -20,6 +20,9 @@ pub const STEPS: usize = 5;
 /// The tag of the image of small workers.
 pub const IMAGE: &str = "storm/small:1";
 
+/// The tag of the image of workers that are small, but Java.
+pub const JAVA_IMAGE: &str = "storm/java:1";
+
 /// The first of the slots' ports. Nobody listens there.
 pub const FIRST_PORT: u16 = 6700;
 
@@ -61,6 +64,15 @@ impl Node {
         steps.begin("the image of small workers, and what drives them");
         let layer = testbed.store.add_layer(&small_layer(&layout)?)?;
         testbed.store.add_image(&[IMAGE], &[layer])?;
+        let mut layers = Vec::new();
+        for file in java_layers(&layout)? {
+            layers.push(testbed.store.add_layer(&file)?);
+        }
+        testbed.store.add_image(&[JAVA_IMAGE], &layers)?;
+        files::link_or_copy(
+            &layout.prefix().join("lib/storm-oci/storm-oci-metrics.jar"),
+            &layout.scratch("storm/extlib/storm-oci-metrics.jar"),
+        )?;
         compile(&layout)?;
         write_conf(&layout, &testbed.daemon)?;
         Ok(Self {
@@ -77,6 +89,7 @@ impl Node {
     ///
     /// [`E2eError::Unconfirmed`] when there is none.
     pub fn of_host(layout: Layout) -> Result<Self, E2eError> {
+        files::make_dir(&layout.logs)?;
         let account = |name: String| {
             accounts::find(&name)?.ok_or_else(|| {
                 E2eError::unconfirmed(format!("account `{name}` exists"), "it does not")
@@ -111,9 +124,16 @@ impl Node {
     }
 }
 
-/// Where the program that drives the slots is compiled to.
+/// Where the programs are compiled to: containers see it too.
 pub(crate) fn classes(layout: &Layout) -> PathBuf {
-    layout.scratch("slots")
+    layout.scratch("storm/slots")
+}
+
+/// The class path of a program in a worker's place.
+#[must_use]
+pub fn worker_class_path(layout: &Layout) -> String {
+    let classes = classes(layout);
+    format!("{}:{}", class_path(layout, &["lib-worker", "extlib"], "storm/conf"), classes.display())
 }
 
 fn small_layer(layout: &Layout) -> Result<PathBuf, E2eError> {
@@ -130,13 +150,30 @@ fn small_layer(layout: &Layout) -> Result<PathBuf, E2eError> {
             source,
         })?;
     }
-    for (name, content) in [("bash", BASH), ("java", JAVA)] {
-        files::write(&bin.join(name), content)?;
-        files::set_mode(&bin.join(name), 0o755)?;
-    }
+    write_program(&bin.join("bash"), BASH)?;
+    write_program(&bin.join("java"), JAVA)?;
     let file = layout.scratch("small.sqsh");
     image::squash(&tree, &file, &layout.log("image"))?;
     Ok(file)
+}
+
+/// The demo's base system and JDK, and on top what stands before its `java`.
+fn java_layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
+    let mut layers = image::layers(layout)?;
+    layers.pop();
+    let tree = layout.scratch("before-java");
+    let bin = tree.join("usr/local/bin");
+    files::make_dir(&bin)?;
+    write_program(&bin.join("java"), JAVA)?;
+    let file = layout.scratch("before-java.sqsh");
+    image::squash(&tree, &file, &layout.log("image"))?;
+    layers.push(file);
+    Ok(layers)
+}
+
+fn write_program(path: &Path, content: &str) -> Result<(), E2eError> {
+    files::write(path, content)?;
+    files::set_mode(path, 0o755)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), E2eError> {
@@ -147,7 +184,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), E2eError> {
     })
 }
 
-/// Compiles the program against stock Storm and the installed jar.
+/// Compiles the programs against stock Storm and the installed jar.
 fn compile(layout: &Layout) -> Result<(), E2eError> {
     let classes = classes(layout);
     files::make_dir(&classes)?;
@@ -177,7 +214,7 @@ fn write_conf(layout: &Layout, daemon: &Account) -> Result<(), E2eError> {
     };
     let settings = Settings {
         image: IMAGE.to_owned(),
-        allowed_images: vec![IMAGE.to_owned()],
+        allowed_images: [IMAGE, JAVA_IMAGE].map(str::to_owned).to_vec(),
         ..Settings::new(layout)
     };
     let mut conf = storm_conf::storm_yaml(layout, &ports, &settings);

@@ -111,6 +111,15 @@ impl Slots {
         })
     }
 
+    /// Gives the node a topology whose workers do what a line says to the image's shell.
+    ///
+    /// # Errors
+    ///
+    /// [`E2eError::Unconfirmed`].
+    pub fn localize(&mut self, topology: &str, image: &str, work: &str) -> Result<(), E2eError> {
+        self.ask(&format!("topology {topology} {image} {work}")).map(|_| ())
+    }
+
     fn answer(&self, command: &str) -> Result<String, E2eError> {
         let end = Instant::now() + LIMIT;
         loop {

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use storm_oci_e2e::node::IMAGE;
 use storm_oci_e2e::verdicts::{Verdicts, holds, same};
 use storm_oci_e2e::{E2eError, Node, Slots, files, interrupt, node, process};
+
+use crate::metrics;
 
 /// Workers that go on until they are told to end.
 pub(crate) const GOES_ON: &str = "goes-on-1-1700000000";
@@ -23,16 +26,15 @@ const BESIDE_MB: i64 = 20;
 const TERMINATED: i64 = 143;
 const KILLED: i64 = 137;
 
-const PORT: u16 = node::FIRST_PORT;
+pub(crate) const PORT: u16 = node::FIRST_PORT;
 
 /// From the exit callback to the note of it: a file's write, on a busy host.
 const NOTE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Gives the node the topologies that go on and that end.
 pub(crate) fn localize(slots: &mut Slots) -> Result<(), E2eError> {
-    slots.ask(&format!("topology {GOES_ON} exec sleep 100000"))?;
-    slots.ask(&format!("topology {ENDS} sleep 0.1; exit {ENDS_WITH}"))?;
-    Ok(())
+    slots.localize(GOES_ON, IMAGE, "exec sleep 100000")?;
+    slots.localize(ENDS, IMAGE, &format!("sleep 0.1; exit {ENDS_WITH}"))
 }
 
 /// Lives one life after the other. They share a JVM until one of them kills it.
@@ -40,10 +42,11 @@ pub(crate) fn check(node: &Node, verdicts: &mut Verdicts) -> Result<(), E2eError
     let mut slots = Slots::start(node)?;
     localize(&mut slots)?;
     let held = HELD_MB << 20;
-    slots.ask(&format!(
-        "topology {HOLDS} (head -c {held} /dev/zero; : > tmp/holds; exec sleep 100000) | exec tail -c {held}"
-    ))?;
-    slots.ask(&format!("topology {GREEDY} exec dd if=/dev/zero of=/dev/null bs=1G count=1"))?;
+    let holds = format!(
+        "(head -c {held} /dev/zero; : > tmp/holds; exec sleep 100000) | exec tail -c {held}"
+    );
+    slots.localize(HOLDS, IMAGE, &holds)?;
+    slots.localize(GREEDY, IMAGE, "exec dd if=/dev/zero of=/dev/null bs=1G count=1")?;
     let outcome = ends_by_itself(node, &mut slots);
     verdicts.check("a_worker_that_ends_by_itself", outcome);
     let outcome = told_to_end(&mut slots);
@@ -54,18 +57,20 @@ pub(crate) fn check(node: &Node, verdicts: &mut Verdicts) -> Result<(), E2eError
     verdicts.check("memory_usage_is_what_the_worker_holds", outcome);
     let outcome = out_of_memory(node, &mut slots);
     verdicts.check("a_worker_that_wants_too_much_memory", outcome);
+    let outcome = metrics::check(node, &mut slots);
+    verdicts.check("a_worker_reports_its_own_cgroup", outcome);
     let outcome = adopted(node, slots);
     verdicts.check("a_worker_that_outlives_its_supervisor", outcome);
     Ok(())
 }
 
-fn launch(slots: &mut Slots, topology: &str) -> Result<String, E2eError> {
+pub(crate) fn launch(slots: &mut Slots, topology: &str) -> Result<String, E2eError> {
     let worker = slots.ask(&format!("launch {PORT} {topology}"))?;
     Ok(format!("{PORT}-{worker}"))
 }
 
 /// What a slot does once a worker has ended; then nothing of it may be left.
-fn clean_up(slots: &mut Slots) -> Result<(), E2eError> {
+pub(crate) fn clean_up(slots: &mut Slots) -> Result<(), E2eError> {
     slots.ask(&format!("await-death {PORT}"))?;
     slots.ask(&format!("clean-up {PORT}")).map(|_| ())
 }

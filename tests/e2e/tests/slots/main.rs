@@ -11,6 +11,7 @@
 mod endurance;
 mod guests;
 mod lives;
+mod metrics;
 
 use std::env;
 use std::process::ExitCode;

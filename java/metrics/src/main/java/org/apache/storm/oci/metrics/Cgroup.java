@@ -4,6 +4,8 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -56,7 +58,10 @@ final class Cgroup {
     /** The directory of a cgroup in a controller's hierarchy; the unified one has no name. */
     private static Path directory(Path root, String controller, String cgroup) throws IOException {
         Path file = root.resolve("proc/self/mountinfo");
-        for (String line : lines(file)) {
+        // What was mounted later covers what was mounted before: in a container the host's tree covers the runtime's.
+        List<String> latestFirst = new ArrayList<>(lines(file));
+        Collections.reverse(latestFirst);
+        for (String line : latestFirst) {
             int separator = line.indexOf(" - ");
             if (separator < 0) {
                 continue;

@@ -53,7 +53,8 @@ public final class SlotsProgram {
     private Object answer(String[] words) throws Exception {
         switch (words[0]) {
             case "topology":
-                topology(words[1]).localize(conf, words[2]);
+                String[] imageAndWork = words[2].split(" ", 2);
+                topology(words[1]).localize(conf, imageAndWork[0], imageAndWork[1]);
                 return "localized";
             case "rounds":
                 return runRounds(Integer.parseInt(words[1]), words[2].split(" "));

@@ -29,15 +29,17 @@ record SmallTopology(String id, String owner) {
     /**
      * Writes the topology's files and gives them to its owner, as the supervisor's localizer does.
      *
+     * @param image the tag of its image
      * @param work a line for the image's shell, which is all that its workers do
      */
-    void localize(Map<String, Object> conf, String work) throws IOException {
+    void localize(Map<String, Object> conf, String image, String work) throws IOException {
         String root = ConfigUtils.supervisorStormDistRoot(conf, id);
         Files.createDirectories(Path.of(root));
         Files.write(Path.of(ConfigUtils.supervisorStormJarPath(root)), new byte[0]);
         Files.write(Path.of(ConfigUtils.supervisorStormCodePath(root)),
             Utils.serialize(new StormTopology(Map.of(), Map.of(), Map.of())));
-        Map<String, Object> topoConf = Map.of(Config.TOPOLOGY_ENVIRONMENT, Map.of(WORK, work));
+        Map<String, Object> topoConf =
+            Map.of(Config.TOPOLOGY_OCI_IMAGE, image, Config.TOPOLOGY_ENVIRONMENT, Map.of(WORK, work));
         Files.write(Path.of(ConfigUtils.supervisorStormConfPath(root)), Utils.toCompressedJsonConf(topoConf));
         ClientSupervisorUtils.setupStormCodeDir(conf, owner, root);
         String shared = ConfigUtils.sharedByTopologyDir(conf, id);
