@@ -40,6 +40,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
 
     private volatile ExitCallbacks callbacks;
     private volatile ImagePlugins plugins;
+    volatile SupervisorMetrics metrics;
     private volatile long handle;
 
     /**
@@ -54,10 +55,11 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
         Set<String> problems = new LinkedHashSet<>();
         plugins = new ImagePlugins(conf);
         plugins.load(problems);
+        boolean reportsMetrics = SupervisorMetrics.isReporting();
         long opened;
         try {
             NativeLibrary.load(conf);
-            opened = NativeContainers.openContainers(Json.text(prepareDocument()));
+            opened = NativeContainers.openContainers(Json.text(prepareDocument(reportsMetrics)));
         } catch (OciNativeException e) {
             problems.add(e.getMessage());
             throw new OciNativeException(e.getCode(), String.join("\n", problems), e);
@@ -67,11 +69,15 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
             throw new OciNativeException(OciNativeException.CONFIG, String.join("\n", problems));
         }
         handle = opened;
+        metrics = SupervisorMetrics.open(handle);
+        if (reportsMetrics) {
+            metrics.report(conf);
+        }
         callbacks = new ExitCallbacks(new WorkerHeartbeats(conf, handle));
         NativeEvents.start("oci-container-events", handle, callbacks::ended);
     }
 
-    private ObjectNode prepareDocument() throws IOException {
+    private ObjectNode prepareDocument(boolean reportsMetrics) throws IOException {
         String stormHome = stormHome();
         Object launcher = conf.get(Config.SUPERVISOR_WORKER_LAUNCHER);
         ObjectNode paths = Json.object()
@@ -84,6 +90,7 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
         document.set("conf", Json.value(conf));
         document.set("paths", paths);
         document.set("plugins", plugins.document());
+        document.put("reportsMetrics", reportsMetrics);
         return document;
     }
 
@@ -125,9 +132,10 @@ public class NativeRuncLibContainerManager extends OciContainerManager {
             document.set("image", image(topoConf));
             JsonNode outcome = Json.parse(NativeContainers.launch(handle, Json.text(document)));
             // A launch that failed is in the library's log and comes as an exit event.
-            LOG.debug("Launch of worker {}: {}", workerId, outcome);
+            LOG.debug("[{}-{}] launch: {}", port, workerId, outcome);
+            metrics.launched(outcome);
         } catch (IOException | RuntimeException e) {
-            LOG.error("Cannot launch worker {} of {}: {}", workerId, topologyId, reason(e), e);
+            LOG.error("[{}-{}] cannot launch worker of topology {}: {}", port, workerId, topologyId, reason(e), e);
             callbacks.call(workerId, NOT_STARTED, true);
         }
     }
