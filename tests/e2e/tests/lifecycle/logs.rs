@@ -1,8 +1,8 @@
 //! Storm's logviewer, which runs as the daemons' account, reads the logs of workers.
 
-use std::path::Path;
-
+use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::json;
 use storm_oci_e2e::cluster::as_account;
@@ -33,7 +33,7 @@ pub(crate) fn run(
 }
 
 fn readable(testbed: &Testbed, log: &Path) -> Result<(), E2eError> {
-    let stat = std::fs::metadata(log).map_err(|source| E2eError::File {
+    let stat = fs::metadata(log).map_err(|source| E2eError::File {
         verb: "look at",
         path: log.to_owned(),
         source,

@@ -19,6 +19,7 @@ mod users;
 use std::env;
 use std::process::ExitCode;
 
+use serde_json::json;
 use storm_oci_e2e::cluster::Cluster;
 use storm_oci_e2e::say::{self, Steps};
 use storm_oci_e2e::storm_conf::Settings;
@@ -28,6 +29,10 @@ use storm_oci_e2e::{E2eError, Layout, interrupt};
 
 /// Chooses subjects.
 const CHOICE: &str = "STORM_OCI_LIFECYCLE";
+
+/// A worker that hangs is the supervisor's to find; with Storm's defaults, 30 s for both, Nimbus might.
+const HEARTBEATS: [(&str, u32); 2] =
+    [("supervisor.worker.timeout.secs", 20), ("nimbus.task.timeout.secs", 60)];
 
 type Subject = fn(&mut Testbed, &Settings, &mut Verdicts) -> Result<(), E2eError>;
 
@@ -62,6 +67,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
     let mut testbed = Testbed::create(Layout::new("lifecycle"), &mut steps)?;
     let settings = Settings {
         allowed_images: vec![IMAGE.to_owned(), images::TAG.to_owned()],
+        more: HEARTBEATS.map(|(key, seconds)| (key, json!(seconds))).to_vec(),
         ..Settings::new(&testbed.layout)
     };
     testbed.start(&settings, &mut steps)?;

@@ -1,5 +1,7 @@
 //! What Nimbus asks of a worker's JVM: a restart, of a profiler's script that fails at first.
 
+use std::path::Path;
+
 use serde_json::json;
 use storm_oci_e2e::commanded;
 use storm_oci_e2e::storm_conf::Settings;
@@ -31,7 +33,7 @@ pub(crate) fn run(
     topology::kill(&layout, &user, &[NAME])
 }
 
-fn replace(script: &std::path::Path, content: &str) -> Result<(), E2eError> {
+fn replace(script: &Path, content: &str) -> Result<(), E2eError> {
     let new = script.with_extension("new");
     files::write(&new, content)?;
     files::set_mode(&new, 0o755)?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use storm_oci_e2e::commanded::{self, Worker};
 use storm_oci_e2e::exit_note::ExitNote;
-use storm_oci_e2e::supervisor_log;
+use storm_oci_e2e::supervisor_log::{self, said};
 use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Testbed, operate};
 
@@ -49,6 +49,8 @@ pub(crate) fn fails(testbed: &mut Testbed, start: usize) -> Result<(), E2eError>
         holds("a failed start is made up for soon", pause < MOST_MILLIS, Seconds(pause))?;
     }
 
+    let last = notes.get(STARTS - 1).map(|note| note.container_id.clone()).unwrap_or_default();
+    said(&layout, start, &[last, format!("failure {STARTS} in a row")])?;
     let log = supervisor_log::read(&layout)?;
     let ids: Vec<&str> = notes.iter().map(|note| note.container_id.as_str()).collect();
     let lines: Vec<&str> = supervisor_log::after(&log, start)

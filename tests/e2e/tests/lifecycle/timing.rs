@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use storm_oci_e2e::E2eError;
-use storm_oci_e2e::commanded::Worker;
+use storm_oci_e2e::commanded::{self, Worker};
 use storm_oci_e2e::container::Container;
 use storm_oci_e2e::exit_note::ExitNote;
+use storm_oci_e2e::{E2eError, Layout};
 
 /// Now, in milliseconds since the epoch.
 pub(crate) fn now() -> u64 {
@@ -36,7 +36,7 @@ impl fmt::Display for Comeback {
         let Self { launched, works } = *self;
         write!(
             formatter,
-            "next container {} after the end, at work by {}",
+            "next container {} after the end, seen at work {} after it",
             Seconds(launched),
             Seconds(works)
         )
@@ -64,13 +64,13 @@ pub(crate) fn pauses(notes: &[ExitNote]) -> Vec<u64> {
         .collect()
 }
 
-/// The first worker of a topology that is not the one before, works.
+/// The worker of a topology that comes after another, once it works, and its container.
 pub(crate) fn successor(
-    layout: &storm_oci_e2e::Layout,
+    layout: &Layout,
     name: &str,
     before: &Worker,
 ) -> Result<(Worker, Container), E2eError> {
-    let next = storm_oci_e2e::commanded::works(layout, name, Some(before))?;
-    let container = storm_oci_e2e::commanded::container(layout, name, &next)?;
+    let next = commanded::works(layout, name, Some(before))?;
+    let container = commanded::container(layout, name, &next)?;
     Ok((next, container))
 }
