@@ -174,7 +174,7 @@ test-e2e: ## root: real Storm, real containers
 test-lifecycle: ## root: all that can happen to a worker on real Storm, beside Storm's own way; a quarter of an hour
 	cargo test --workspace --test lifecycle
 
-test-lifecycle-short: ## root: of test-lifecycle, the ways in which a worker ends
+test-lifecycle-short: ## root: of test-lifecycle, how workers end, what profilers and logviewers need, a replaced image; four minutes
 	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test lifecycle
 
 test-supervisor-life: ## root: the supervisor on real Storm is stopped, restarted, killed 50 times; a quarter of an hour
