@@ -103,7 +103,7 @@ fn endures(testbed: &mut Testbed, rounds: u32) -> Result<(), E2eError> {
     for round in 0..WARM_UP {
         one_round(testbed, round)?;
     }
-    let (before, census_before) = (Process::read(testbed)?, census::take(&testbed.layout)?);
+    let (before, census_before) = (Process::read(testbed)?, take(&testbed.layout)?);
     before.show("before");
     show(&census_before);
     let began = Instant::now();
@@ -116,7 +116,7 @@ fn endures(testbed: &mut Testbed, rounds: u32) -> Result<(), E2eError> {
     let mut census_after = Census::new();
     interrupt::poll(SETTLE_LIMIT, || {
         after = Process::read(testbed)?;
-        census_after = census::take(&testbed.layout)?;
+        census_after = take(&testbed.layout)?;
         let same = census::differences(&census_before, &census_after).is_empty();
         let grown = after.files > before.files || after.threads > before.threads;
         Ok((same && !grown).then_some(()))
@@ -127,6 +127,13 @@ fn endures(testbed: &mut Testbed, rounds: u32) -> Result<(), E2eError> {
     holds("there is as much as before", differences.is_empty(), differences)?;
     let grown = after.files > before.files || after.threads > before.threads;
     holds("the supervisor has not grown", !grown, format!("{before:?}, then {after:?}"))
+}
+
+/// What there is of containers, and what Storm keeps.
+fn take(layout: &Layout) -> Result<Census, E2eError> {
+    let mut census = census::take(layout)?;
+    census.extend(census::of_storm(layout)?);
+    Ok(census)
 }
 
 fn show(census: &Census) {

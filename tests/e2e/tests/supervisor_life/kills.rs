@@ -91,7 +91,7 @@ pub(crate) fn at_random_moments(
     say::fact("kills", format!("{kills}, STORM_OCI_SEED={seed}"));
     let mut numbers = Numbers(seed);
     let mut tally = Tally::default();
-    let before = census::take(&layout)?;
+    let (before, storm) = (census::take(&layout)?, census::of_storm(&layout)?);
     let mut running: Vec<String> = Vec::new();
     let moments = MOMENTS.iter().cycle();
     for (kill, moment) in (0..kills).zip(moments) {
@@ -127,6 +127,8 @@ pub(crate) fn at_random_moments(
     if !names.is_empty() {
         topology::kill(&layout, &testbed.user, &names)?;
     }
+    let after = census::of_storm(&layout)?;
+    say::fact("kept by Storm", format!("{after:?}, {storm:?} before"));
     settles_at(&layout, &before)?;
     for one in steady {
         one.goes_on(&layout)?;
