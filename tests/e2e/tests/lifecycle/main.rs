@@ -76,6 +76,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
         if let Err(error) = subject(&mut testbed, &settings, verdicts) {
             verdicts.check(&format!("{name}_goes_to_its_end"), Err(error));
         }
+        interrupt::check()?;
         verdicts.check(&format!("{name}_leaves_nothing"), testbed.expect_nothing_running());
     }
     steps.begin("removal");
