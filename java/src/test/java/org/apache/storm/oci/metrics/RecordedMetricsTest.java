@@ -135,6 +135,17 @@ class RecordedMetricsTest {
         assertEquals(402653184L, values().get("CGroupMemoryLimit"));
     }
 
+    /** So it is in every container: the runtime's mount of the cgroup alone, below the host's of all. */
+    @Test
+    void aLaterMountCoversAnEarlierOne() throws IOException {
+        RecordedHost.unpack("v2", root);
+        Files.writeString(root.resolve("proc/self/mountinfo"),
+            "33 24 0:31 /" + CGROUP + " /sys/fs/cgroup ro - cgroup2 cgroup rw\n"
+                + "34 33 0:31 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
+        Files.writeString(root.resolve("sys/fs/cgroup/memory.max"), "4096\n");
+        assertEquals(402653184L, values().get("CGroupMemoryLimit"));
+    }
+
     @Test
     void whatIsNotThereIsLeftOut() throws IOException {
         assertEquals(Map.of(), values());
