@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, fstatfs, mkdirat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags, chmodat, fstatfs, mkdirat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use rustix::process::{Pid, Signal};
@@ -231,10 +233,14 @@ impl Hierarchy {
 
     fn make(&self, cgroup: &CgroupPath) -> Result<(), Errno> {
         let path = cgroup.relative();
+        let mode = Mode::from_raw_mode(0o755);
         for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
-            match mkdirat(&self.root, path.get(..end).unwrap_or(path), Mode::from_raw_mode(0o755)) {
+            let made = path.get(..end).unwrap_or(path);
+            match mkdirat(&self.root, made, mode) {
                 Err(Errno::EXIST) => {}
-                outcome => outcome?,
+                // The umask lets root alone in, but supervisor and workers read what is below.
+                Ok(()) => chmodat(&self.root, made, mode, AtFlags::empty())?,
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::container::{Worker, cgroup_of, cgroup_parent, eventually, is_running};
+use support::container::{Worker, cgroup_of, cgroup_parent, eventually, hierarchies, is_running};
 use support::image::Image;
 use support::{GROUP_ID, Host, SUPERVISOR, USER};
 
@@ -215,6 +215,13 @@ fn the_monitor_has_only_the_callers_rights() {
         cgroup.lines().filter(|line| line.contains("name=systemd") || line.starts_with("0:"))
     {
         assert!(line.ends_with(&format!("/{}/monitors", cgroup_parent())), "{cgroup}");
+    }
+    // The supervisor's library reads the figures of the containers that are below, too.
+    for directory in hierarchies().iter().map(|each| each.join(cgroup_parent())) {
+        if directory.join("monitors").exists() {
+            let mode = fs::metadata(&directory).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "{directory:?}");
+        }
     }
     support::container::signal(monitor, Signal::SIGKILL);
     eventually("the monitor ends", || !is_running(monitor));

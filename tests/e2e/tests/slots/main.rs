@@ -16,9 +16,9 @@ mod metrics;
 use std::env;
 use std::process::ExitCode;
 
-use storm_oci_e2e::say::Steps;
+use storm_oci_e2e::say::{self, Steps};
 use storm_oci_e2e::verdicts::Verdicts;
-use storm_oci_e2e::{E2eError, Layout, Node, interrupt, node, testbed};
+use storm_oci_e2e::{E2eError, Layout, Node, files, interrupt, node, testbed};
 
 /// In CI: enough to see what each launch leaves.
 const FEW_ROUNDS: u32 = 10;
@@ -40,7 +40,14 @@ fn run(what: &str, rest: &[&str], verdicts: &mut Verdicts) -> Result<(), E2eErro
     interrupt::listen()?;
     let layout = Layout::new("slots");
     if what == "guest" {
-        return lives::check(&Node::of_host(layout)?, verdicts);
+        let outcome = lives::check(&Node::of_host(layout.clone())?, verdicts);
+        // It is gone with the machine.
+        for line in files::read(&layout.scratch("logs/slots.log"))?.lines() {
+            if line.contains("[WARN]") || line.contains("[ERROR]") {
+                say::plain(line);
+            }
+        }
+        return outcome;
     }
     let mut steps = Steps::new(node::STEPS + 1);
     let node = Node::create(layout, &mut steps)?;
