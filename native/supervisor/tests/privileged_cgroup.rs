@@ -33,6 +33,11 @@ impl Container {
         let mut join = String::new();
         for directory in &directories {
             fs::create_dir_all(directory).unwrap();
+            // On version 2 each level hands the controller on.
+            let handing_on = directory.parent().unwrap().join("cgroup.subtree_control");
+            if handing_on.exists() {
+                fs::write(handing_on, "+memory").unwrap();
+            }
             join.push_str(&format!("echo $$ > {}/cgroup.procs && ", directory.display()));
         }
         let unshare = Command::new("sh")
