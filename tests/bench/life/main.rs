@@ -45,7 +45,9 @@ fn main() {
     let node = Node::create(Layout::new("bench-life"), &mut steps).unwrap();
     let mut slots = Slots::start(&node).unwrap();
     // The shell tells the time without a process of its own.
-    let notes = format!("sleep 1; echo $EPOCHREALTIME > tmp/ended; exit {EXIT_CODE}");
+    // At any time between two looks.
+    let sleep = "sleep $((RANDOM % 3 + 1)).$((RANDOM % 10))";
+    let notes = format!("{sleep}; echo $EPOCHREALTIME > tmp/ended; exit {EXIT_CODE}");
     slots.localize(NOTES_ITS_END, node::IMAGE, &notes).unwrap();
     slots.localize(IDLE, node::IMAGE, "exec sleep 100000").unwrap();
     steps.begin("figures");
