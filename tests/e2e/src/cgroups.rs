@@ -50,13 +50,15 @@ pub fn processes(cgroup: &str) -> Result<BTreeSet<u32>, E2eError> {
     Ok(pids)
 }
 
-/// What a cgroup's memory and CPU are limited to.
+/// What a cgroup's memory, CPU and processes are limited to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Memory, in bytes.
     pub memory_bytes: Option<u64>,
     /// CPU, in percent of one core.
     pub cpu_percent: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
 }
 
 /// The limits of a cgroup.
@@ -65,12 +67,15 @@ pub struct Limits {
 ///
 /// [`E2eError::File`] when it is gone.
 pub fn limits(cgroup: &str) -> Result<Limits, E2eError> {
-    let mut limits = Limits { memory_bytes: None, cpu_percent: None };
+    let mut limits = Limits { memory_bytes: None, cpu_percent: None, processes: None };
     for directory in directories(cgroup)? {
         for name in ["memory.limit_in_bytes", "memory.max"] {
             if let Some(text) = content(&directory, name)? {
                 limits.memory_bytes = text.trim().parse().ok();
             }
+        }
+        if let Some(text) = content(&directory, "pids.max")? {
+            limits.processes = text.trim().parse().ok();
         }
         let v1 =
             (content(&directory, "cpu.cfs_quota_us")?, content(&directory, "cpu.cfs_period_us")?);

@@ -124,8 +124,14 @@ pub fn records(layout: &Layout) -> Result<Vec<LaunchRecord>, E2eError> {
         if !name.ends_with(".json") || name.ends_with(".exit.json") {
             continue;
         }
-        let record = LaunchRecord::parse(files::read(&path)?.as_bytes()).map_err(|error| {
-            E2eError::Document { document: path.display().to_string(), reason: error.to_string() }
+        let text = match files::read(&path) {
+            // Cleaned up after it was listed.
+            Err(_) if !path.exists() => continue,
+            text => text?,
+        };
+        let record = LaunchRecord::parse(text.as_bytes()).map_err(|error| E2eError::Document {
+            document: path.display().to_string(),
+            reason: error.to_string(),
         })?;
         records.push(record);
     }

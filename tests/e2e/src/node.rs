@@ -69,10 +69,6 @@ impl Node {
             layers.push(testbed.store.add_layer(&file)?);
         }
         testbed.store.add_image(&[JAVA_IMAGE], &layers)?;
-        files::link_or_copy(
-            &layout.prefix().join("lib/storm-oci/storm-oci-metrics.jar"),
-            &layout.scratch("storm/extlib/storm-oci-metrics.jar"),
-        )?;
         compile(&layout)?;
         write_conf(&layout, &testbed.daemon)?;
         Ok(Self {

@@ -87,6 +87,38 @@ impl Images {
 /// give a word count less than half a core, too little for a JVM to start in time.
 pub const CPU_PERCENT: u32 = 200;
 
+/// `storm.oci.pids.limit`.
+pub const PIDS: u32 = 4096;
+
+/// This project's classes in the places of Storm's.
+fn worker_metrics() -> Value {
+    let classes = [
+        "CGroupCpu",
+        "CGroupCpuGuarantee",
+        "CGroupCpuGuaranteeByCfsQuota",
+        "CGroupCpuStat",
+        "CGroupMemoryLimit",
+        "CGroupMemoryUsage",
+    ];
+    classes
+        .map(|class| (class, format!("org.apache.storm.oci.metrics.{class}")))
+        .into_iter()
+        .collect()
+}
+
+/// Prints the gauges of cgroups to each worker's output, which Storm turns into lines of its log.
+fn reporter() -> Value {
+    json!({
+        "class": "org.apache.storm.metrics2.reporters.ConsoleStormReporter",
+        "report.period": 5,
+        "report.period.units": "SECONDS",
+        "filter": {
+            "class": "org.apache.storm.metrics2.filters.RegexFilter",
+            "expression": ".*-CGroup.*",
+        },
+    })
+}
+
 /// The whole configuration; the keys of the isolation plugin are explained in
 /// `conf/storm.yaml.example`.
 #[must_use]
@@ -157,7 +189,12 @@ fn own_keys(layout: &Layout, settings: &Settings) -> Value {
             "org.apache.storm.container.oci.HdfsOciResourcesLocalizer",
         "storm.oci.resources.local.dir": path(settings.images.local_dir),
         "storm.oci.layer.mounts.to.keep": 100,
+        "storm.oci.pids.limit": PIDS,
     });
+    if let Some(keys) = conf.as_object_mut() {
+        keys.insert("worker.metrics".to_owned(), worker_metrics());
+        keys.insert("topology.metrics.reporters".to_owned(), json!([reporter()]));
+    }
     if settings.seccomp
         && let Some(keys) = conf.as_object_mut()
     {

@@ -119,6 +119,8 @@ impl Testbed {
         storm_home::create(&layout)?;
         let jar = layout.prefix().join("lib/storm-oci/storm-oci.jar");
         files::link_or_copy(&jar, &layout.scratch("storm/extlib-daemon/storm-oci.jar"))?;
+        let metrics = layout.prefix().join("lib/storm-oci/storm-oci-metrics.jar");
+        files::link_or_copy(&metrics, &layout.scratch("storm/extlib/storm-oci-metrics.jar"))?;
         let profile = files::read(&layout.repository.join("conf/seccomp.json.example"))?;
         files::write(&layout.scratch("seccomp.json"), profile)?;
         let store = ImageStore::create(&layout.scratch("images"))?;

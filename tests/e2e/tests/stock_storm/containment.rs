@@ -4,7 +4,7 @@ use std::path::Path;
 
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::process::{self, Status};
-use storm_oci_e2e::storm_conf::CPU_PERCENT;
+use storm_oci_e2e::storm_conf::{CPU_PERCENT, PIDS};
 use storm_oci_e2e::topology::{self, Report};
 use storm_oci_e2e::verdicts::{holds, same};
 use storm_oci_e2e::{E2eError, Testbed, cgroups, files, image};
@@ -82,6 +82,7 @@ pub(crate) fn seccomp(container: &Container, mode: &str) -> Result<(), E2eError>
 pub(crate) fn limits(container: &Container) -> Result<(), E2eError> {
     let limits = cgroups::limits(&container.cgroup())?;
     same("the CPU quota is the configured one", limits.cpu_percent, Some(u64::from(CPU_PERCENT)))?;
+    same("processes are limited as configured", limits.processes, Some(u64::from(PIDS)))?;
     let request = container.request()?;
     let wanted = request
         .pointer("/ociRuntimeConfig/linux/resources/memory/limit")

@@ -5,6 +5,7 @@ mod bad_input;
 mod containment;
 mod erofs;
 mod from_hdfs;
+mod metrics;
 mod profiling;
 
 use std::process::ExitCode;
@@ -96,6 +97,7 @@ fn checks(
     verdicts.check("namespaces_are_the_containers_own", containment::namespaces(&one));
     verdicts.check("seccomp_filters_with_a_profile", containment::seccomp(&one, "2"));
     verdicts.check("the_cgroup_has_the_limits", containment::limits(&one));
+    verdicts.check("a_worker_reports_its_cgroup", metrics::are_the_cgroups(&one));
     verdicts.check(
         "two_workers_share_their_layers",
         containment::layers_are_shared(testbed, &one, &two),

@@ -32,7 +32,13 @@ const MOMENTS: [Moment; 4] = [Moment::Launch, Moment::Cleanup, Moment::Start, Mo
 /// For how long a launch or a cleanup is waited for; the kill comes then whatever goes on.
 const MOMENT_LIMIT: Duration = Duration::from_secs(60);
 
-/// A launch takes a tenth of a second, or two.
+/// About what a launch takes, from the worker's directory to its container.
+const LAUNCH: Duration = Duration::from_millis(80);
+
+/// Within it Storm has noticed a worker's end and cleaned up, more often than not.
+const CLEANUP: Duration = Duration::from_millis(400);
+
+/// Short, beside what a launch takes.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// How many kills fell into which moment.
@@ -43,6 +49,26 @@ struct Tally {
     cleaning: usize,
     starting: usize,
     other: usize,
+}
+
+impl Tally {
+    /// Notes how far a launch is at this moment.
+    fn launch(&mut self, layout: &Layout) -> Result<(), E2eError> {
+        let workers = files::list(&layout.workers())?;
+        let records = container::records(layout)?;
+        let is_recorded = |worker: &PathBuf| {
+            let id = worker.file_name().unwrap_or_default().to_string_lossy();
+            records.iter().any(|record| record.container_id.worker_id().as_str() == id)
+        };
+        if records.iter().any(|record| record.state == LaunchState::Launching) {
+            self.launching += 1;
+        } else if workers.iter().all(is_recorded) {
+            self.other += 1;
+        } else {
+            self.without_record += 1;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Tally {
@@ -99,7 +125,7 @@ pub(crate) fn at_random_moments(
         match moment {
             Moment::Launch => {
                 let name = format!("brief-{kill}");
-                let pause = numbers.up_to(Duration::from_millis(150));
+                let pause = numbers.up_to(LAUNCH);
                 launching(testbed, &name, pause, &mut tally)?;
                 running.push(name);
             }
@@ -150,27 +176,15 @@ fn launching(
         let submission = scope.spawn(|| topology::submit(&layout, &account, &[(name, "")]));
         let seen = soon(|| Ok(files::list(&layout.workers())?.iter().any(|w| !known.contains(w))));
         thread::sleep(pause);
+        // The launcher goes on without the supervisor: what counts is how far it was before.
+        let interrupted = tally.launch(&layout);
         if let Some(cluster) = testbed.cluster.as_mut() {
             cluster.kill_supervisor();
         }
         let submitted = submission.join();
-        seen?;
+        seen.and(interrupted)?;
         submitted.unwrap_or(Err(E2eError::Interrupted))
-    })?;
-    let records = container::records(&layout)?;
-    let workers = files::list(&layout.workers())?;
-    let is_recorded = |worker: &PathBuf| {
-        let id = worker.file_name().unwrap_or_default().to_string_lossy();
-        records.iter().any(|record| record.container_id.worker_id().as_str() == id)
-    };
-    if records.iter().any(|record| record.state == LaunchState::Launching) {
-        tally.launching += 1;
-    } else if workers.iter().all(is_recorded) {
-        tally.other += 1;
-    } else {
-        tally.without_record += 1;
-    }
-    Ok(())
+    })
 }
 
 /// Kills the supervisor a while after a container that it was told to end has ended; every other
@@ -191,7 +205,7 @@ fn cleaning(
         topology::ask_to_kill(&layout, &testbed.user, &[&name])?;
         if numbers.below(2) == 0 {
             soon(|| Ok(!process.exists()))?;
-            thread::sleep(numbers.up_to(Duration::from_secs(3)));
+            thread::sleep(numbers.up_to(CLEANUP));
         } else {
             soon(|| Ok(!record.exists()))?;
             thread::sleep(numbers.up_to(Duration::from_millis(50)));
