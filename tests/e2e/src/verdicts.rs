@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::{E2eError, say};
+use crate::{E2eError, interrupt, say, testbed};
 
 /// How the checks went so far.
 #[derive(Debug)]
@@ -14,18 +14,20 @@ pub struct Verdicts {
     failed: Vec<String>,
 }
 
-impl Default for Verdicts {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { began: now, last: now, passed: 0, failed: Vec::new() }
-    }
-}
-
 impl Verdicts {
-    /// None so far.
+    /// Runs a test program, as root: its checks, and the closing lines. An error of the program
+    /// itself counts as a check that failed.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn of(program: impl FnOnce(&mut Self) -> Result<(), E2eError>) -> ExitCode {
+        let now = Instant::now();
+        let mut verdicts = Self { began: now, last: now, passed: 0, failed: Vec::new() };
+        let outcome = testbed::as_root()
+            .and_then(|()| interrupt::listen())
+            .and_then(|()| program(&mut verdicts));
+        if let Err(error) = outcome {
+            verdicts.check("the_program_goes_to_its_end", Err(error));
+        }
+        verdicts.close()
     }
 
     /// Notes how a check went. The checks after it go on.
@@ -49,8 +51,7 @@ impl Verdicts {
     }
 
     /// The closing lines, as other test programs print them.
-    #[must_use]
-    pub fn close(&self) -> ExitCode {
+    fn close(&self) -> ExitCode {
         if !self.failed.is_empty() {
             say::plain(format!("\nfailures: {}", self.failed.join(", ")));
         }

@@ -52,16 +52,10 @@ const SUBJECTS: [(&str, Subject); 8] = [
 const SHORT: [&str; 4] = ["ends", "profile", "logs", "images"];
 
 fn main() -> ExitCode {
-    let mut verdicts = Verdicts::new();
-    if let Err(error) = run(&mut verdicts) {
-        verdicts.check("the_cluster_serves_all_checks", Err(error));
-    }
-    verdicts.close()
+    Verdicts::of(run)
 }
 
 fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
-    testbed::as_root()?;
-    interrupt::listen()?;
     let subjects = chosen(env::var(CHOICE).unwrap_or_default().as_str())?;
     let mut steps = Steps::new(testbed::STEPS + 2 + subjects.len());
     let mut testbed = Testbed::create(Layout::new("lifecycle"), &mut steps)?;

@@ -18,26 +18,20 @@ use std::process::ExitCode;
 
 use storm_oci_e2e::say::{self, Steps};
 use storm_oci_e2e::verdicts::Verdicts;
-use storm_oci_e2e::{E2eError, Layout, Node, files, interrupt, node, testbed};
+use storm_oci_e2e::{E2eError, Layout, Node, files, node};
 
 /// In CI: enough to see what each launch leaves.
 const FEW_ROUNDS: u32 = 10;
 const MANY_ROUNDS: u32 = 500;
 
 fn main() -> ExitCode {
-    let mut verdicts = Verdicts::new();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (what, rest) = arguments.split_first().unwrap_or((&"lives", &[]));
-    if let Err(error) = run(what, rest, &mut verdicts) {
-        verdicts.check("the_node_serves_all_checks", Err(error));
-    }
-    verdicts.close()
+    Verdicts::of(|verdicts| run(what, rest, verdicts))
 }
 
 fn run(what: &str, rest: &[&str], verdicts: &mut Verdicts) -> Result<(), E2eError> {
-    testbed::as_root()?;
-    interrupt::listen()?;
     let layout = Layout::new("slots");
     if what == "guest" {
         let outcome = lives::check(&Node::of_host(layout.clone())?, verdicts);

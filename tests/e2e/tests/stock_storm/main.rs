@@ -32,16 +32,10 @@ const LATER: &str = "count-later";
 const RELAUNCH_LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    let mut verdicts = Verdicts::new();
-    if let Err(error) = run(&mut verdicts) {
-        verdicts.check("the_cluster_serves_all_checks", Err(error));
-    }
-    verdicts.close()
+    Verdicts::of(run)
 }
 
 fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
-    testbed::as_root()?;
-    interrupt::listen()?;
     let mut steps = Steps::new(testbed::STEPS + 2);
     let mut testbed = Testbed::create(Layout::new("e2e"), &mut steps)?;
     let bad = BadImages::create(&mut testbed)?;

@@ -15,23 +15,17 @@ use storm_oci_e2e::say::Steps;
 use storm_oci_e2e::storm_conf::Settings;
 use storm_oci_e2e::testbed::{self, Testbed};
 use storm_oci_e2e::verdicts::Verdicts;
-use storm_oci_e2e::{E2eError, Layout, interrupt, topology};
+use storm_oci_e2e::{E2eError, Layout, topology};
 
 /// When a stock supervisor takes a worker for dead that it has not started itself. Ten times the
 /// default: what is relaunched sooner is so for another reason.
 const HEARTBEAT_SECONDS: u32 = 300;
 
 fn main() -> ExitCode {
-    let mut verdicts = Verdicts::new();
-    if let Err(error) = run(&mut verdicts) {
-        verdicts.check("the_cluster_serves_all_checks", Err(error));
-    }
-    verdicts.close()
+    Verdicts::of(run)
 }
 
 fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
-    testbed::as_root()?;
-    interrupt::listen()?;
     let mut steps = Steps::new(testbed::STEPS + 2);
     let mut testbed = Testbed::create(Layout::new("supervisor-life"), &mut steps)?;
     let more = vec![
