@@ -160,22 +160,22 @@ test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
 	env RUST_BACKTRACE=0 gradle --no-daemon --console=plain test -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
 
 test-slots: ## root: workers' lives in real containers, driven by Storm's classes without a cluster
-	cargo test -p storm-oci-e2e --test slots
+	cargo test --workspace --test slots
 
-test-endurance: ## root: 500 rounds of lives on eight slots, with figures before and after; half an hour
-	cargo test -p storm-oci-e2e --test slots -- endurance
+test-endurance: ## root: 500 rounds of lives on eight slots, with figures before and after; ten minutes
+	cargo test --workspace --test slots -- endurance
 
 test-lifecycle-vm: ## root: the lives on Debian's kernels 6.1 and 6.12, with cgroups of version 2 only
-	cargo test -p storm-oci-e2e --test slots -- vm
+	cargo test --workspace --test slots -- vm
 
 test-e2e: ## root: real Storm, real containers
 	cargo test --workspace --test stock_storm
 
-test-lifecycle: ## root: all that can happen to a worker on real Storm, beside Storm's own way; a quarter of an hour
-	cargo test --workspace --test lifecycle
+test-lifecycle: ## root: all that can happen to a worker on real Storm, beside Storm's own way; seven minutes
+	cargo test --workspace --test worker_life
 
 test-lifecycle-short: ## root: of test-lifecycle, how workers end, what profilers and logviewers need, a replaced image; four minutes
-	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test lifecycle
+	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test worker_life
 
 test-supervisor-life: ## root: the supervisor on real Storm is stopped, restarted, killed 50 times; a quarter of an hour
 	env STORM_OCI_KILLS=50 cargo test --workspace --test supervisor_life
