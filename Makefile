@@ -35,9 +35,9 @@ REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short test-supervisor-life-short
 
-.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-supervisor-life-short test-scale bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-scale bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -177,10 +177,10 @@ test-lifecycle: ## root: all that can happen to a worker on real Storm, beside S
 test-lifecycle-short: ## root: of test-lifecycle, how workers end, what profilers and logviewers need, a replaced image; four minutes
 	env STORM_OCI_LIFECYCLE=short cargo test --workspace --test worker_life
 
-test-supervisor-life: ## root: the supervisor on real Storm is stopped, restarted, killed 50 times; a quarter of an hour
+test-supervisor-life: ## root: the supervisor on real Storm is stopped, restarted, killed 50 times; ten minutes
 	env STORM_OCI_KILLS=50 cargo test --workspace --test supervisor_life
 
-test-supervisor-life-short: ## root: test-supervisor-life with 4 kills
+test-supervisor-life-short: ## root: test-supervisor-life with 4 kills; three minutes
 	env STORM_OCI_KILLS=4 cargo test --workspace --test supervisor_life
 
 test-scale: ## root: rounds of submit and kill on real Storm, and 20 workers at once; a quarter of an hour
