@@ -126,6 +126,22 @@ fn remove_below(directory: &Path) -> Result<(), E2eError> {
     })
 }
 
+/// The processors that a cgroup's processes may run on, as the kernel lists them.
+///
+/// # Errors
+///
+/// [`E2eError::File`] when it is gone.
+pub fn processors(cgroup: &str) -> Result<Option<String>, E2eError> {
+    for directory in directories(cgroup)? {
+        for name in ["cpuset.effective_cpus", "cpuset.cpus.effective"] {
+            if let Some(list) = content(&directory, name)? {
+                return Ok(Some(list.trim().to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

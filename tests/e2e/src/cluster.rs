@@ -92,6 +92,12 @@ impl Cluster {
         write_conf(&self.layout, &self.layout.scratch("storm/conf"), &self.ports, settings)
     }
 
+    /// The ports of the supervisor's workers.
+    #[must_use]
+    pub fn slots(&self) -> &[u16] {
+        &self.ports.slots
+    }
+
     /// Starts the supervisor, when it was stopped.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ import org.apache.storm.utils.Utils;
  * segv           writes to address 0
  * heap           takes more than the heap has
  * native         takes memory outside the heap until there is none
+ * hold MIB       takes so much memory outside the heap, and keeps it
  * child          starts a program that takes memory until the kernel ends it
  * ignore-term    lets SIGTERM pass without effect
  * hook MILLIS    prints a line when the worker is told to end, and another so much later
@@ -50,6 +51,7 @@ public final class Commanded {
 
     private static final AtomicBoolean WATCHED = new AtomicBoolean();
     private static final AtomicLong TICKS = new AtomicLong();
+    private static final List<ByteBuffer> HELD = new ArrayList<>();
     private static volatile boolean active;
     private static volatile String taken = "";
     private static volatile int childCode = -1;
@@ -137,6 +139,7 @@ public final class Commanded {
             case "segv" -> writeToNowhere();
             case "heap" -> takeHeap();
             case "native" -> takeNative();
+            case "hold" -> hold(Integer.parseInt(words[1]));
             case "child" -> childCode = new ProcessBuilder("bash", "-c", GREEDY).start().waitFor();
             case "ignore-term" -> ignoreTerm();
             case "hook" -> addHook(Long.parseLong(words[1]));
@@ -172,6 +175,12 @@ public final class Commanded {
         List<ByteBuffer> taken = new ArrayList<>();
         while (taken.size() >= 0) {
             taken.add(ByteBuffer.allocateDirect(CHUNK));
+        }
+    }
+
+    private static void hold(int mebibytes) {
+        for (int i = 0; i < mebibytes; i++) {
+            HELD.add(ByteBuffer.allocateDirect(CHUNK));
         }
     }
 

@@ -12,6 +12,7 @@ mod images;
 mod logs;
 mod operations;
 mod profile;
+mod resources;
 mod starts;
 mod timing;
 mod users;
@@ -37,7 +38,7 @@ const HEARTBEATS: [(&str, u32); 2] =
 type Subject = fn(&mut Testbed, &Settings, &mut Verdicts) -> Result<(), E2eError>;
 
 /// The subjects in their order; each leaves no topology behind.
-const SUBJECTS: [(&str, Subject); 8] = [
+const SUBJECTS: [(&str, Subject); 9] = [
     ("ends", ends::run),
     ("profile", profile::run),
     ("logs", logs::run),
@@ -45,6 +46,7 @@ const SUBJECTS: [(&str, Subject); 8] = [
     ("images", images::run),
     ("users", users::run),
     ("hooks", hooks::run),
+    ("resources", resources::run),
     ("beside-stock", beside_stock::run),
 ];
 
