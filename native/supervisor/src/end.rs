@@ -24,17 +24,11 @@ const LAST_SIGNAL: i32 = 64;
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// What this process knows of a container that it launched itself.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    pub(crate) port: i64,
-}
-
 /// What is known of a container before its end.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// `None` when an earlier process launched it.
-    pub(crate) launched: Option<Launched>,
+    /// The port that this process launched it for; `None` when an earlier process did.
+    pub(crate) launched_on: Option<i64>,
     /// `None` when it cannot be told from the artifacts.
     pub(crate) topology_id: Option<String>,
     /// The steps of the launch: of one by an earlier process, the launcher's.
@@ -63,15 +57,9 @@ pub(crate) struct End {
 impl End {
     /// How it ended, in words that are the same whenever it ends so.
     pub(crate) fn cause(&self) -> String {
-        let Some(record) = &self.record else {
-            return "ended; its exit code is not known: its monitor left none".to_owned();
-        };
-        let memory = if out_of_memory(record) { ", out of memory," } else { "" };
-        match (record.exit_code, record.signal) {
-            (Some(code), _) => format!("ended with exit code {code}{memory}"),
-            (None, Some(signal)) => format!("was ended by {}{memory}", SignalName(signal)),
-            (None, None) => "ended".to_owned(),
-        }
+        let killed = self.record.as_ref().is_some_and(out_of_memory);
+        let memory = if killed { ", out of memory," } else { "" };
+        format!("{}{memory}", Outcome(self.record.as_ref()))
     }
 
     /// Looks up whose memory ran out, if any did.
@@ -115,7 +103,7 @@ impl End {
             requested: self.requested,
             launch_failed: false,
             before_heartbeat,
-            adopted: self.known.launched.is_none(),
+            adopted: self.known.launched_on.is_none(),
             message,
         }
     }
@@ -123,15 +111,10 @@ impl End {
 
 impl fmt::Display for End {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Outcome(self.record.as_ref()).fmt(formatter)?;
         let Some(record) = &self.record else {
-            formatter.write_str("ended; its exit code is not known: its monitor left none")?;
             return self.fmt_request(formatter);
         };
-        match (record.exit_code, record.signal) {
-            (Some(code), _) => write!(formatter, "ended with exit code {code}")?,
-            (None, Some(signal)) => write!(formatter, "was ended by {}", SignalName(signal))?,
-            (None, None) => formatter.write_str("ended")?,
-        }
         let millis = record.ended_millis.saturating_sub(record.launched_millis);
         write!(formatter, " after {}.{:03} s", millis / 1000, millis % 1000)?;
         self.fmt_request(formatter)?;
@@ -152,6 +135,20 @@ impl fmt::Display for End {
 impl End {
     fn fmt_request(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(if self.requested { ", as asked" } else { "" })
+    }
+}
+
+/// What a monitor's record says of an end, in words.
+struct Outcome<'a>(Option<&'a ExitRecord>);
+
+impl fmt::Display for Outcome<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|record| (record.exit_code, record.signal)) {
+            None => formatter.write_str("ended; its exit code is not known: its monitor left none"),
+            Some((Some(code), _)) => write!(formatter, "ended with exit code {code}"),
+            Some((None, Some(signal))) => write!(formatter, "was ended by {}", SignalName(signal)),
+            Some((None, None)) => formatter.write_str("ended"),
+        }
     }
 }
 
@@ -208,7 +205,7 @@ pub(crate) mod tests {
     /// Of a container of an earlier process.
     pub(crate) fn known() -> Known {
         Known {
-            launched: None,
+            launched_on: None,
             topology_id: None,
             phases: Vec::new(),
             cgroup: CgroupPath::parse("/storm/x").unwrap(),

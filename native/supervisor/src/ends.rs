@@ -11,7 +11,7 @@ use storm_oci_request::{HostPath, WorkerId};
 use tracing::{debug, error, info, warn};
 
 use crate::documents::LaunchDocument;
-use crate::end::{End, Launched, UNKNOWN_CODE};
+use crate::end::{End, UNKNOWN_CODE};
 use crate::error::SupervisorError;
 use crate::events::{EventQueue, ExitEvent};
 use crate::exit_note::{ExitNote, LastOutput};
@@ -76,16 +76,16 @@ impl Ends {
         let artifacts = end.known.artifacts.as_ref();
         let output = artifacts.map(|artifacts| LastOutput::read(artifacts, container));
         let output = output.unwrap_or_default();
-        let pause = match &end.known.launched {
+        let pause = match end.known.launched_on {
             _ if end.requested => {
                 info!(target: "storm_oci.watch", "{end}");
                 Duration::ZERO
             }
-            Some(launched) if before_heartbeat => self.failed_to_start(end, launched, &output),
-            launched => {
+            Some(port) if before_heartbeat => self.failed_to_start(end, port, &output),
+            port => {
                 warn!(target: "storm_oci.watch", "{end}");
-                if let Some(launched) = launched {
-                    self.relaunch().started(launched.port);
+                if let Some(port) = port {
+                    self.relaunch().started(port);
                 }
                 Duration::ZERO
             }
@@ -96,7 +96,7 @@ impl Ends {
             let note = ExitNote {
                 container_id: container,
                 topology_id: end.known.topology_id.as_deref(),
-                out_of_memory_of: end.shortage.map(|shortage| shortage.of),
+                out_of_memory_of: out_of,
                 event: &event,
                 record: end.record.as_ref(),
                 limits: &end.known.limits,
@@ -140,10 +140,10 @@ impl Ends {
         });
     }
 
-    fn failed_to_start(&self, end: &End, launched: &Launched, output: &LastOutput) -> Duration {
+    fn failed_to_start(&self, end: &End, port: i64, output: &LastOutput) -> Duration {
         let cause = end.cause();
         let topology_id = end.known.topology_id.as_deref().unwrap_or_default();
-        let failure = self.relaunch().failed(launched.port, topology_id, &cause);
+        let failure = self.relaunch().failed(port, topology_id, &cause);
         if failure.repeated {
             warn!(target: "storm_oci.watch", "{cause} before its first heartbeat {}", Again(failure));
         } else {

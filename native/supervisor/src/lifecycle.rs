@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::beneath::Directory;
 use crate::containers::Containers;
-use crate::end::{Known, Launched};
+use crate::end::Known;
 use crate::error::SupervisorError;
 use crate::launcher::{Finished, LONG, SHORT};
 use crate::limits::Limits;
@@ -84,13 +84,13 @@ impl Containers {
         artifacts: Option<&Path>,
         phases: &Phases,
         topology_id: Option<String>,
-        launched: Option<Launched>,
+        launched_on: Option<i64>,
     ) -> Known {
         let artifacts = artifacts.and_then(|path| Directory::open(path).ok());
         let hits_above = HitsAbove::now(&self.hierarchies, &record.cgroup);
         let phases = phases.documents().to_vec();
         Known {
-            launched,
+            launched_on,
             topology_id,
             phases,
             cgroup: record.cgroup.clone(),
