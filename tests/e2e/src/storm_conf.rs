@@ -90,20 +90,19 @@ pub const CPU_PERCENT: u32 = 200;
 /// `storm.oci.pids.limit`.
 pub const PIDS: u32 = 4096;
 
-/// This project's classes in the places of Storm's.
-fn worker_metrics() -> Value {
-    let classes = [
+/// What workers report of their cgroups: names of Storm's, each with the class of this project that
+/// does it.
+#[must_use]
+pub fn worker_metrics() -> [(&'static str, String); 6] {
+    [
         "CGroupCpu",
         "CGroupCpuGuarantee",
         "CGroupCpuGuaranteeByCfsQuota",
         "CGroupCpuStat",
         "CGroupMemoryLimit",
         "CGroupMemoryUsage",
-    ];
-    classes
-        .map(|class| (class, format!("org.apache.storm.oci.metrics.{class}")))
-        .into_iter()
-        .collect()
+    ]
+    .map(|class| (class, format!("org.apache.storm.oci.metrics.{class}")))
 }
 
 /// Prints the gauges of cgroups to each worker's output, which Storm turns into lines of its log.
@@ -192,7 +191,7 @@ fn own_keys(layout: &Layout, settings: &Settings) -> Value {
         "storm.oci.pids.limit": PIDS,
     });
     if let Some(keys) = conf.as_object_mut() {
-        keys.insert("worker.metrics".to_owned(), worker_metrics());
+        keys.insert("worker.metrics".to_owned(), worker_metrics().into_iter().collect());
         keys.insert("topology.metrics.reporters".to_owned(), json!([reporter()]));
     }
     if settings.seccomp

@@ -12,22 +12,13 @@ use crate::lives::{PORT, clean_up, launch};
 const TELLS: &str = "tells-5-1700000000";
 
 const PROGRAM: &str = "org.apache.storm.container.oci.slots.WorkerMetricsProgram";
-const PACKAGE: &str = "org.apache.storm.oci.metrics";
-const CLASSES: [&str; 6] = [
-    "CGroupCpu",
-    "CGroupCpuGuarantee",
-    "CGroupCpuGuaranteeByCfsQuota",
-    "CGroupCpuStat",
-    "CGroupMemoryLimit",
-    "CGroupMemoryUsage",
-];
 
 /// The start of a JVM, minutes under emulation.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Compares what is told with what the cgroup has.
 pub(crate) fn check(node: &Node, slots: &mut Slots) -> Result<(), E2eError> {
-    let classes = CLASSES.map(|class| format!("{PACKAGE}.{class}")).join(" ");
+    let classes = storm_conf::worker_metrics().map(|(_, class)| class).join(" ");
     let java = "/usr/bin/java -Xmx48m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData";
     let work = format!(
         "{java} -cp '{}' {PROGRAM} tmp/metrics {classes} && exec sleep 100000",
