@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::cache::batch::Batch;
-use crate::cache::blocking;
+use crate::cache::blocking::{blocking, spawn};
 use crate::cache::localization::Localization;
 use crate::cache::retry::{Retries, within};
 use crate::cache::target::Target;
@@ -145,10 +145,7 @@ impl Download {
 
     fn write(&self, batch: Batch) -> Writing {
         let target = Arc::clone(&self.target);
-        let span = Span::current();
-        tokio::task::spawn_blocking(move || {
-            span.in_scope(|| target.write(&batch).map(|()| batch.end()))
-        })
+        spawn(move || target.write(&batch).map(|()| batch.end()))
     }
 
     /// Waits for a write to end, and tells how far it came.
