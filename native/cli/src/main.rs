@@ -1,0 +1,4 @@
+//! `storm-oci`, the operator's command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Writes squashfs 4.0.

@@ -1,0 +1,1 @@
+//! Reads tar archives: ustar, PAX and GNU.
