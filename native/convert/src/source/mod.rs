@@ -1,6 +1,117 @@
-//! Where images come from.
+//! Where images come from: registries, OCI layouts, Docker archives, and skopeo's directories.
+//!
+//! An image is resolved once, from what the user wrote to one manifest for one platform. All that
+//! follows is asked for by digest, so that a tag which moves meanwhile changes nothing. Manifest,
+//! index and config are compared with their digests here; a layer's bytes are passed on as they
+//! come, and [`crate::layer`] compares them.
 
-/// Why an image cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {}
+mod documents;
+mod error;
+mod file;
+mod layout;
+mod reference;
+mod settings;
+mod skopeo_dir;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use storm_oci_store::{Descriptor, Digest, Platform};
+
+use crate::limits::Limits;
+use layout::Layout;
+use reference::SourceReference;
+use skopeo_dir::SkopeoDir;
+
+pub use error::{Part, SourceError};
+pub use settings::{Credentials, SourceSettings};
+
+/// A layer's bytes, in order. After an error nothing follows.
+pub type BlobStream = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// An image that somebody can be asked for.
+#[async_trait]
+pub trait ImageSource: std::fmt::Debug + Send + Sync {
+    /// Finds the image's manifest for this platform, and reads it and the image config.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] when there is no such image or platform, when it cannot be read or asks for
+    /// more than `limits`, and when it is not an image whose layers can be converted.
+    async fn resolve(
+        &self,
+        platform: &Platform,
+        limits: &Limits,
+    ) -> Result<SourceImage, SourceError>;
+
+    /// The bytes of one layer of an image that this source resolved, from the beginning, exactly
+    /// as the source has them. Neither their number nor their digest is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] when the source does not have the layer; in the stream, when it breaks off.
+    async fn blob(&self, layer: &SourceLayer) -> Result<BlobStream, SourceError>;
+}
+
+/// An image for one platform. Manifest and config are what their digests promise.
+#[derive(Clone, Debug)]
+pub struct SourceImage {
+    /// The image as the user wrote it.
+    pub name: String,
+    /// The manifest, exactly as the source has it; of an archive of Docker's, which has none, one
+    /// of Docker's version 2, schema 2.
+    pub manifest: Bytes,
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// The digest of the outermost index that the manifest was chosen from.
+    pub index: Option<Digest>,
+    /// What the manifest says of the config.
+    pub config: Descriptor,
+    /// The image config, exactly as the source has it.
+    pub config_json: Bytes,
+    /// The layers, lowest first, at least one; a layer may occur twice.
+    pub layers: Vec<SourceLayer>,
+}
+
+/// A layer of a [`SourceImage`]: an archive, compressed or not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SourceLayer {
+    /// The media type as the manifest has it.
+    pub media_type: String,
+    /// The digest of the layer's bytes in the source.
+    pub digest: Digest,
+    /// The number of these bytes, as the manifest claims.
+    pub size: u64,
+    /// The digest of the archive without compression, as the image config claims.
+    pub diff_id: Digest,
+}
+
+/// The source of the image that `reference` names. Nothing is read before
+/// [`ImageSource::resolve`], except what `settings` names.
+///
+/// | reference | source |
+/// |---|---|
+/// | `[docker://]HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]` | a registry; Docker's defaults apply |
+/// | `oci:DIRECTORY[:TAG\|@DIGEST]` | an OCI image layout |
+/// | `docker-archive:FILE[:REPOSITORY[:TAG]]` | what `docker save` writes, compressed or not |
+/// | `dir:DIRECTORY` | what `skopeo copy … dir:` writes |
+///
+/// # Errors
+///
+/// [`SourceError::InvalidReference`]; for registries also [`SourceError::InvalidSettings`] and
+/// [`SourceError::AuthFile`].
+pub fn open(
+    reference: &str,
+    settings: &SourceSettings,
+) -> Result<Box<dyn ImageSource>, SourceError> {
+    Ok(match SourceReference::parse(reference)? {
+        SourceReference::Layout { directory, choice } => {
+            Box::new(Layout::new(reference, directory, choice))
+        }
+        SourceReference::SkopeoDir { directory } => Box::new(SkopeoDir::new(reference, directory)),
+        other @ (SourceReference::Registry(_) | SourceReference::Archive { .. }) => {
+            let problem = format!("{other:?} needs {settings:?}");
+            return Err(SourceError::InvalidReference { text: reference.to_owned(), problem });
+        }
+    })
+}
