@@ -56,7 +56,8 @@ impl Digest {
     }
 
     /// The digest of everything given to `hash`.
-    pub(crate) fn finish(hash: Sha256) -> Self {
+    #[must_use]
+    pub fn finish(hash: Sha256) -> Self {
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 

@@ -37,6 +37,13 @@ impl ImageIndex {
         Ok(Some(Self { digest, document }))
     }
 
+    /// The digests of all that it names, be it for a platform or not.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Digest> {
+        let named = self.document.manifests().iter();
+        named.filter_map(|entry| Digest::parse(entry.digest().as_ref()).ok()).collect()
+    }
+
     /// The digest of the first manifest for this platform.
     ///
     /// An index within the index is never followed.

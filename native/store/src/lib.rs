@@ -31,6 +31,7 @@ mod tags;
 
 pub use cache::{Collected, InUse, LocalLayer};
 pub use config::ImageConfig;
+pub use content::Content;
 pub use digest::Digest;
 pub use error::{ErrorKind, Object, RemoteCause, StoreError};
 pub use index::ImageIndex;

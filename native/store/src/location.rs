@@ -52,14 +52,37 @@ impl Location {
     }
 
     /// The location of `name` below this one. `name` is a constant or made of parsed values.
-    pub(crate) fn join(&self, name: &str) -> Self {
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
         let path = format!("{}/{name}", self.path.trim_end_matches('/'));
         Self { scheme: self.scheme, authority: self.authority.clone(), path: path.into() }
     }
 
     /// This location with `suffix` added to its last component.
-    pub(crate) fn with_suffix(&self, suffix: &str) -> Self {
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
         let path = format!("{}{suffix}", self.path);
+        Self { scheme: self.scheme, authority: self.authority.clone(), path: path.into() }
+    }
+
+    /// This location with another last component in the place of its own.
+    pub(crate) fn with_name(&self, name: impl FnOnce(&str) -> String) -> Self {
+        let (directory, last) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let path = format!("{directory}/{}", name(last));
+        Self { scheme: self.scheme, authority: self.authority.clone(), path: path.into() }
+    }
+
+    /// The last component of the path; empty for the store's root.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
+    }
+
+    /// The directory that it is in.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let directory = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let path = if directory.is_empty() { "/" } else { directory };
         Self { scheme: self.scheme, authority: self.authority.clone(), path: path.into() }
     }
 

@@ -2,7 +2,9 @@
 
 mod hdfs;
 mod object;
+mod temporary;
 mod transfer;
+mod writing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +22,9 @@ use crate::settings::RemoteSettings;
 use hdfs::HdfsStore;
 use object::ObjectBackend;
 pub use object::is_object_option;
+pub use temporary::is_temporary;
 pub use transfer::CHUNK;
+pub use writing::{Body, Listed, PUBLISHED_MODE, Upload, WritableStore, body_of, content_of};
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -97,7 +101,7 @@ pub trait RemoteStore: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Remotes {
     settings: RemoteSettings,
-    opened: Mutex<HashMap<(Scheme, String), Arc<dyn RemoteStore>>>,
+    opened: Mutex<HashMap<(Scheme, String), Arc<dyn WritableStore>>>,
 }
 
 impl Remotes {
@@ -115,13 +119,22 @@ impl Remotes {
     ///
     /// Those of a store's own configuration, if it is unusable.
     pub fn open(&self, location: &Location) -> Result<Arc<dyn RemoteStore>, StoreError> {
+        Ok(self.open_writable(location)?)
+    }
+
+    /// As [`Remotes::open`], to write too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Remotes::open`].
+    pub fn open_writable(&self, location: &Location) -> Result<Arc<dyn WritableStore>, StoreError> {
         let key = (location.scheme(), location.authority().to_owned());
         // The map is whole at every point where a panic could strike.
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = opened.get(&key) {
             return Ok(Arc::clone(store));
         }
-        let store: Arc<dyn RemoteStore> = match location.scheme() {
+        let store: Arc<dyn WritableStore> = match location.scheme() {
             Scheme::Hdfs => Arc::new(HdfsStore::open(&self.settings, location)?),
             Scheme::File
             | Scheme::S3
@@ -136,7 +149,11 @@ impl Remotes {
 }
 
 /// Reads a whole object of at most `limit` bytes. One that is replaced meanwhile is read once more.
-pub(crate) async fn read_document(
+///
+/// # Errors
+///
+/// [`StoreError::Missing`], [`StoreError::TooLarge`], and those of [`RemoteStore::read`].
+pub async fn read_document(
     store: &dyn RemoteStore,
     object: Object,
     location: &Location,

@@ -2,9 +2,11 @@
 
 mod answers;
 mod connect;
+mod directory;
 mod failure;
 mod file;
 mod tls;
+mod writing;
 
 use std::fmt;
 use std::ops::Range;

@@ -11,10 +11,10 @@ mod login;
 mod offer;
 mod reading;
 mod session;
+mod writing;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use hdfs_native::client::FileStatus;
 use hdfs_native::{HdfsError, WriteOptions};
 
 use super::transfer::exactly;
-use super::{Entry, RemoteStore, Stat};
+use super::{Entry, RemoteStore, Stat, temporary};
 use crate::error::{ErrorKind, StoreError};
 use crate::location::Location;
 use crate::settings::RemoteSettings;
@@ -54,7 +54,7 @@ impl HdfsStore {
         overwrite: bool,
     ) -> Result<(), StoreError> {
         let target = object.path().to_owned();
-        let temporary = temporary_beside(&target);
+        let temporary = temporary::beside(object).path().to_owned();
         let written = {
             let temporary = temporary.clone();
             self.session.call(operation, object, Request::Write, move |client| {
@@ -81,11 +81,8 @@ impl HdfsStore {
         }
         outcome.map(|_| ())
     }
-}
 
-#[async_trait]
-impl RemoteStore for HdfsStore {
-    async fn stat(&self, object: &Location) -> Result<Stat, StoreError> {
+    async fn status(&self, object: &Location) -> Result<FileStatus, StoreError> {
         let path = object.path().to_owned();
         let (status, _) = self
             .session
@@ -98,6 +95,39 @@ impl RemoteStore for HdfsStore {
             let problem = Problem::new(ErrorKind::NotFound, "it is a directory");
             return Err(problem.at("stat", object));
         }
+        Ok(status)
+    }
+
+    /// The files directly in a directory; none for a missing one.
+    async fn statuses(&self, directory: &Location) -> Result<Vec<FileStatus>, StoreError> {
+        let path = directory.path().to_owned();
+        let listed = self
+            .session
+            .call("list", directory, Request::Ask, move |client| {
+                let path = path.clone();
+                Box::pin(async move {
+                    match client.list_status(&path, false).await {
+                        Err(HdfsError::FileNotFound(_)) => Ok(Vec::new()),
+                        outcome => outcome,
+                    }
+                })
+            })
+            .await;
+        let mut statuses = match listed {
+            Ok((statuses, _)) => statuses,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        // The listing of a file is that file.
+        statuses.retain(|status| !status.isdir && status.path != directory.path());
+        Ok(statuses)
+    }
+}
+
+#[async_trait]
+impl RemoteStore for HdfsStore {
+    async fn stat(&self, object: &Location) -> Result<Stat, StoreError> {
+        let status = self.status(object).await?;
         let negative = || Problem::new(ErrorKind::Internal, "its size or time is not a number");
         Ok(Stat {
             size: u64::try_from(status.length).map_err(|_| negative().at("stat", object))?,
@@ -119,28 +149,10 @@ impl RemoteStore for HdfsStore {
     }
 
     async fn list(&self, directory: &Location) -> Result<Vec<Entry>, StoreError> {
-        let path = directory.path().to_owned();
-        let listed = self
-            .session
-            .call("list", directory, Request::Ask, move |client| {
-                let path = path.clone();
-                Box::pin(async move {
-                    match client.list_status(&path, false).await {
-                        Err(HdfsError::FileNotFound(_)) => Ok(Vec::new()),
-                        outcome => outcome,
-                    }
-                })
-            })
-            .await;
-        let statuses = match listed {
-            Ok((statuses, _)) => statuses,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let mut entries: Vec<_> = statuses
+        let mut entries: Vec<_> = self
+            .statuses(directory)
+            .await?
             .into_iter()
-            // The listing of a file is that file.
-            .filter(|status| !status.isdir && status.path != directory.path())
             .filter_map(|status| {
                 let name = status.path.rsplit('/').next()?.to_owned();
                 Some(Entry { name, size: u64::try_from(status.length).ok()? })
@@ -163,14 +175,4 @@ impl RemoteStore for HdfsStore {
 /// was renamed over it keeps its own, and mostly has another size.
 fn version(status: &FileStatus) -> String {
     format!("{}-{}", status.modification_time, status.length)
-}
-
-/// A name in the same directory that nobody else writes to.
-fn temporary_beside(target: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let time = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
-    format!("{directory}/.{name}.{host}.{process}.{count}.{time}.partial")
 }

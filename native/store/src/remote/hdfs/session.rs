@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
 use super::cluster::{Cluster, Security};
-use super::failure::{Problem, condemns_client, of_namenode};
+use super::failure::{Problem, condemns_client, of_datanode, of_namenode};
 use super::login;
 use super::offer::insist_on_kerberos;
 use crate::error::{ErrorKind, StoreError};
@@ -114,6 +114,36 @@ impl Session {
                 }
             };
             return Err(problem.at(operation, object));
+        }
+    }
+
+    /// A part of writing a file, which only the client that began it can go on with.
+    pub(super) async fn step<T: Send + 'static>(
+        &self,
+        link: &Arc<Link>,
+        step: BoxFuture<'static, Result<T, HdfsError>>,
+    ) -> Result<T, Problem> {
+        let kerberos = matches!(link.cluster.security, Security::Kerberos { .. });
+        let limit = self.patience();
+        match bounded(kerberos, limit, step).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if condemns_client(&error) {
+                    self.discard(link, Next::SameNamenode);
+                }
+                Err(of_datanode(&error, &link.cluster))
+            }
+            Err(Lost::Panicked(problem)) => {
+                self.discard(link, Next::SameNamenode);
+                Err(problem)
+            }
+            Err(Lost::TimedOut) => {
+                self.discard(link, Next::OtherNamenode);
+                let (peers, seconds) = (link.cluster.peers(), limit.as_secs_f32());
+                Err(Problem::unreachable(format!(
+                    "no answer from {peers} or a datanode in {seconds} s"
+                )))
+            }
         }
     }
 

@@ -90,6 +90,11 @@ pub(super) fn read_only(operation: &'static str, location: &Location) -> StoreEr
     remote(operation, location, ErrorKind::Unsupported, Failure::ReadOnly)
 }
 
+/// The answer for an object that was to be new.
+pub(super) fn exists(operation: &'static str, location: &Location) -> StoreError {
+    remote(operation, location, ErrorKind::AlreadyExists, Failure::AlreadyExists)
+}
+
 fn remote(
     operation: &'static str,
     location: &Location,
