@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod layout;
 mod reference;
+mod registry;
 mod settings;
 mod skopeo_dir;
 
@@ -21,6 +22,7 @@ use storm_oci_store::{Descriptor, Digest, Platform};
 use crate::limits::Limits;
 use layout::Layout;
 use reference::SourceReference;
+use registry::Registry;
 use skopeo_dir::SkopeoDir;
 
 pub use error::{Part, SourceError};
@@ -109,7 +111,8 @@ pub fn open(
             Box::new(Layout::new(reference, directory, choice))
         }
         SourceReference::SkopeoDir { directory } => Box::new(SkopeoDir::new(reference, directory)),
-        other @ (SourceReference::Registry(_) | SourceReference::Archive { .. }) => {
+        SourceReference::Registry(image) => Box::new(Registry::new(reference, image, settings)?),
+        other @ SourceReference::Archive { .. } => {
             let problem = format!("{other:?} needs {settings:?}");
             return Err(SourceError::InvalidReference { text: reference.to_owned(), problem });
         }

@@ -77,6 +77,10 @@ impl SourceReference {
 fn registry(text: &str) -> Result<Reference, String> {
     let reference: Reference =
         text.parse().map_err(|error: oci_client::ParseError| error.to_string())?;
+    // The parser takes them for a host, and then for a part of the repository.
+    if reference.repository().bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err("its repository has upper-case letters".to_owned());
+    }
     if let Some(digest) = reference.digest() {
         Digest::parse(digest)
             .map_err(|_| "its digest is not sha256 with 64 lower-case hex digits".to_owned())?;

@@ -50,6 +50,9 @@ pub struct SourceSettings {
     pub read_timeout: Duration,
     /// How often a request is repeated that failed in a way that may pass.
     pub retries: u32,
+    /// How long is waited before the first repetition; before each further one twice as long. A
+    /// registry that says how long to wait is heeded instead.
+    pub retry_delay: Duration,
 }
 
 impl Default for SourceSettings {
@@ -64,6 +67,7 @@ impl Default for SourceSettings {
             connect_timeout: Duration::from_secs(20),
             read_timeout: Duration::from_secs(60),
             retries: 4,
+            retry_delay: Duration::from_millis(500),
         }
     }
 }
