@@ -6,6 +6,14 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NodeId(u32);
 
+impl NodeId {
+    /// The node's place among those of its tree: less than [`Tree::len`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).expect("a usize has 32 bits or more")
+    }
+}
+
 /// Names the content of one regular file, as the writer that took it calls it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ContentId(pub u32);
@@ -26,7 +34,7 @@ pub struct Metadata {
 }
 
 /// An extended attribute.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Xattr {
     /// The full name, beginning with `user.`, `trusted.` or `security.`.
     pub name: Box<[u8]>,
@@ -102,8 +110,7 @@ impl Tree {
     /// If the id is another tree's.
     #[must_use]
     pub fn node(&self, id: NodeId) -> &Node {
-        let index = usize::try_from(id.0).expect("a usize has 32 bits or more");
-        self.nodes.get(index).expect("the id is of this tree")
+        self.nodes.get(id.index()).expect("the id is of this tree")
     }
 
     /// As [`Tree::node`], to change it.
@@ -112,8 +119,13 @@ impl Tree {
     ///
     /// If the id is another tree's.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        let index = usize::try_from(id.0).expect("a usize has 32 bits or more");
-        self.nodes.get_mut(index).expect("the id is of this tree")
+        self.nodes.get_mut(id.index()).expect("the id is of this tree")
+    }
+
+    /// All nodes, those without a name included.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        // `add` gives out no larger number.
+        (0..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).map(NodeId)
     }
 
     /// How many nodes there are, those without a name included.

@@ -58,7 +58,9 @@ impl ErrorKind {
         }
     }
 
-    fn of_io(error: &io::Error) -> Self {
+    /// What sort of failure the system's error is.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
