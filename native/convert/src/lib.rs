@@ -12,6 +12,9 @@
 //! blob with its descriptor, its content with the config's diff id, and each has its limits.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[path = "../tests/support/archive.rs"]
+mod archive;
 mod error;
 pub mod layer;
 mod limits;

@@ -11,6 +11,8 @@ pub struct Limits {
     pub layer_bytes: u64,
     /// Entries of one layer. Each takes some hundred bytes of memory.
     pub layer_entries: u64,
+    /// Bytes of one layer's names, link targets and extended attributes, which are all kept in memory.
+    pub layer_metadata_bytes: u64,
     /// Bytes of one header: long names and PAX records of one entry together.
     pub header_bytes: u64,
     /// Bytes of a manifest, an index or an image config.
@@ -25,6 +27,7 @@ impl Default for Limits {
             image_bytes: 10 << 30,
             layer_bytes: 64 << 30,
             layer_entries: 4_000_000,
+            layer_metadata_bytes: 1 << 30,
             header_bytes: 1 << 20,
             document_bytes: 4 << 20,
         }

@@ -58,13 +58,20 @@ impl Digest {
     /// The digest of everything given to `hash`.
     #[must_use]
     pub fn finish(hash: Sha256) -> Self {
-        Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Self::from(<[u8; 32]>::from(hash.finalize()))
     }
 
     /// The hex digits without the algorithm.
     #[must_use]
     pub fn as_hex(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    /// That of a SHA-256's bytes.
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
