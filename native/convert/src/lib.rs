@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
-#[path = "../tests/support/archive.rs"]
+#[path = "../tests/archive/mod.rs"]
 mod archive;
 mod error;
 pub mod layer;

@@ -7,7 +7,8 @@ pub struct Limits {
     pub layers: usize,
     /// Bytes of all layers of an image together, as the manifest gives them: compressed.
     pub image_bytes: u64,
-    /// Bytes of one layer's tar stream. What protects from a decompression bomb.
+    /// Bytes of one layer's tar stream, and of the holes in its sparse files. What protects from a
+    /// decompression bomb.
     pub layer_bytes: u64,
     /// Entries of one layer. Each takes some hundred bytes of memory.
     pub layer_entries: u64,

@@ -56,6 +56,14 @@ impl<R: Read> Input<R> {
         Ok(taken)
     }
 
+    /// Whether what was taken is within the limit, with so many bytes that were left out of it.
+    pub(super) fn check(&self, left_out: u64) -> Result<(), TarError> {
+        if self.offset.saturating_add(left_out) > self.limit {
+            return Err(TarError::TooLong { limit: self.limit });
+        }
+        Ok(())
+    }
+
     /// As [`Input::take`], where the archive must go on.
     pub(super) fn piece(&mut self, most: u64) -> Result<&[u8], TarError> {
         let offset = self.offset;

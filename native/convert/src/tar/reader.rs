@@ -44,11 +44,14 @@ pub struct TarReader<R> {
     header_limit: u64,
     global: Records,
     content: Content,
+    /// The bytes of files that the archive leaves out.
+    holes: u64,
     is_over: bool,
 }
 
 impl<R: Read> TarReader<R> {
-    /// Reads at most `limit` bytes of `reader`, and of one header at most `header_limit`.
+    /// Reads at most `limit` bytes of `reader`, holes of sparse files counted with them, and of one
+    /// header at most `header_limit`.
     #[must_use]
     pub fn new(reader: R, limit: u64, header_limit: u64) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl<R: Read> TarReader<R> {
             header_limit,
             global: Records::default(),
             content: Content::default(),
+            holes: 0,
             is_over: false,
         }
     }
@@ -229,6 +233,8 @@ impl<R: Read> TarReader<R> {
             }
         };
         sparse::check(&map, *size, data).map_err(invalid)?;
+        self.holes = self.holes.saturating_add(size.saturating_sub(data));
+        self.input.check(self.holes)?;
         self.content = Content {
             position: 0,
             size: *size,
