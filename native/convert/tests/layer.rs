@@ -1,5 +1,6 @@
 //! Whole layers: what is refused, and what is the same however it comes.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod archive;
 
