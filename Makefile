@@ -31,7 +31,7 @@ endif
 PRIVILEGED := privileged_% attack_%
 NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
 # Tests that need a store's daemons.
-REMOTE := hdfs_% kerberos_% s3_% http_% faults_%
+REMOTE := hdfs_% kerberos_% s3_% http_% faults_% registry_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))

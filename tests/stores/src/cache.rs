@@ -1,4 +1,4 @@
-//! What is fetched once and kept: Hadoop's jars and the S3 server.
+//! What is fetched once and kept: Hadoop's jars, the S3 server and the registry.
 //!
 //! `STORM_OCI_CACHE`, or `/var/cache/storm-oci`: the directory that the end-to-end tests keep
 //! Storm's jars in.
@@ -64,6 +64,28 @@ pub fn s3_server() -> Result<PathBuf, TestbedError> {
     Ok(directory.join("versitygw"))
 }
 
+/// The program of the OCI registry: Debian's, of whose package no script runs, so that no service
+/// starts.
+///
+/// # Errors
+///
+/// [`TestbedError`] when apt cannot fetch it.
+pub fn registry() -> Result<PathBuf, TestbedError> {
+    let directory = once("docker-registry", |target| {
+        let mut apt = Command::new("apt-get");
+        apt.args(["--quiet", "download", "docker-registry"]).current_dir(target);
+        run("fetch the package docker-registry", &mut apt)?;
+        let packages = fs::read_dir(target).doing("read the cache")?.filter_map(Result::ok);
+        let package = packages.map(|file| file.path()).next();
+        let package = package.ok_or("there is none").doing("find the package docker-registry")?;
+        let mut dpkg = Command::new("dpkg-deb");
+        dpkg.arg("--extract").arg(&package).arg(target);
+        run("unpack the package docker-registry", &mut dpkg)?;
+        fs::remove_file(&package).doing(format_args!("remove {}", package.display()))
+    })?;
+    Ok(directory.join("usr/bin/docker-registry"))
+}
+
 /// Makes a directory of the cache, unless it is there. Another process that wants it too waits.
 fn once(
     name: &str,
@@ -108,6 +130,6 @@ pub(crate) fn output(doing: &str, command: &mut Command) -> Result<String, Testb
     Err(TestbedError::new(doing, cause))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
-//! Real stores for tests: HDFS, plain or with Kerberos, S3 and HTTP on this host, and a slow
-//! network before them.
+//! Real stores for tests: HDFS, plain or with Kerberos, S3 and HTTP on this host, an OCI registry,
+//! and a slow network before them.
 //!
 //! Each is a daemon, or several, on free ports and in a directory of its own. Dropped, it ends and
 //! its directory goes; so do the daemons of a static, with the process that started them, however
@@ -30,8 +30,10 @@ mod hdfs;
 mod http;
 mod kdc;
 mod local_http;
+mod oci_layout;
 mod ports;
 mod proxy;
+mod registry;
 mod s3;
 mod scratch;
 mod spawn;
@@ -42,7 +44,9 @@ pub use error::TestbedError;
 pub use hdfs::{Hdfs, HdfsSpec, Protection, Security};
 pub use http::Http;
 pub use kdc::Kdc;
+pub use oci_layout::{OciLayout, Packing, Types};
 pub use proxy::{Proxy, Throttle};
+pub use registry::{Answer, Asked, Front, Login, Registry, RegistrySpec};
 pub use s3::S3;
 pub use scratch::Scratch;
 pub use tls::{Authority, Identity};
