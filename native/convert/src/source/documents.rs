@@ -18,6 +18,7 @@ use storm_oci_store::{Descriptor, Digest, Platform};
 use super::error::{Part, SourceError};
 use super::{SourceImage, SourceLayer};
 use crate::limits::Limits;
+pub(super) use config::Config;
 pub(super) use index::Index;
 use manifest::{Kind, Manifest};
 
@@ -143,7 +144,7 @@ async fn image(
         });
     }
     check(Part::Config, name, &manifest.config.digest, &Digest::of(&config))?;
-    let parsed = config::Config::parse(&config, &manifest.config.digest)?;
+    let parsed = Config::parse(&config, &manifest.config.digest)?;
     parsed.check_platform(name, platform)?;
     let diff_ids = parsed.diff_ids(manifest.layers.len())?;
     let layers = manifest

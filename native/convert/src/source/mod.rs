@@ -5,6 +5,7 @@
 //! index and config are compared with their digests here; a layer's bytes are passed on as they
 //! come, and [`crate::layer`] compares them.
 
+mod archive;
 mod documents;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ use futures_util::stream::BoxStream;
 use storm_oci_store::{Descriptor, Digest, Platform};
 
 use crate::limits::Limits;
+use archive::Archive;
 use layout::Layout;
 use reference::SourceReference;
 use registry::Registry;
@@ -112,9 +114,8 @@ pub fn open(
         }
         SourceReference::SkopeoDir { directory } => Box::new(SkopeoDir::new(reference, directory)),
         SourceReference::Registry(image) => Box::new(Registry::new(reference, image, settings)?),
-        other @ SourceReference::Archive { .. } => {
-            let problem = format!("{other:?} needs {settings:?}");
-            return Err(SourceError::InvalidReference { text: reference.to_owned(), problem });
+        SourceReference::Archive { file, choice } => {
+            Box::new(Archive::new(reference, file, choice))
         }
     })
 }

@@ -117,7 +117,8 @@ impl Registry {
             _ => format!("{repository} has no tag `{}`", reference.tag().unwrap_or("latest")),
         };
         let tags = tags.ok().flatten().and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok());
-        let tags = tags.and_then(|Tags { tags }| tags).unwrap_or_default();
+        let mut tags = tags.and_then(|Tags { tags }| tags).unwrap_or_default();
+        tags.sort_unstable();
         let existing = if reference.digest().is_none() { tags } else { Vec::new() };
         SourceError::NotFound { name: self.name.clone(), missing, existing }
     }

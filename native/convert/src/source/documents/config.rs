@@ -11,7 +11,7 @@ const DEFAULT_SYSTEM: &str = "linux";
 
 /// An image config.
 #[derive(Debug)]
-pub(super) struct Config {
+pub(in crate::source) struct Config {
     digest: Digest,
     document: ConfigDocument,
 }
@@ -33,7 +33,7 @@ struct RootFs {
 }
 
 impl Config {
-    pub(super) fn parse(bytes: &[u8], digest: &Digest) -> Result<Self, SourceError> {
+    pub(in crate::source) fn parse(bytes: &[u8], digest: &Digest) -> Result<Self, SourceError> {
         let document = parse_bytes(Part::Config, bytes, digest)?;
         Ok(Self { digest: digest.clone(), document })
     }
@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// The digests of the layers' archives without compression, of which there are `layers`.
-    pub(super) fn diff_ids(self, layers: usize) -> Result<Vec<Digest>, SourceError> {
+    pub(in crate::source) fn diff_ids(self, layers: usize) -> Result<Vec<Digest>, SourceError> {
         let unsupported = |problem| SourceError::Unsupported {
             part: Part::Config,
             digest: self.digest.to_string(),
