@@ -1,6 +1,5 @@
 //! What a file is, as the side file beside a layer says of it.
 
-use bytes::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -37,8 +36,8 @@ impl Content {
 
     /// The side file that says so.
     #[must_use]
-    pub fn side_file(&self) -> Bytes {
-        format!("{{\"sha256\": \"{}\", \"size\": {}}}\n", self.sha256.as_hex(), self.size).into()
+    pub fn side_file(&self) -> String {
+        format!("{{\"sha256\": \"{}\", \"size\": {}}}\n", self.sha256.as_hex(), self.size)
     }
 }
 
@@ -54,6 +53,6 @@ mod tests {
     fn a_side_file_is_read_as_it_was_written() {
         let content = Content::of(b"hsqs");
         assert_eq!((content.size, &content.sha256), (4, &Digest::of(b"hsqs")));
-        assert_eq!(Content::parse(&content.side_file()).unwrap(), content);
+        assert_eq!(Content::parse(content.side_file().as_bytes()).unwrap(), content);
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use storm_oci_store::remote::{Body, body_of, content_of, read_document};
 use storm_oci_store::{
     Content, ErrorKind, LayerFile, LayerFormat, LayerMediaType, Location, Object, StoreError,
@@ -229,7 +230,7 @@ impl Publisher {
         content: &Content,
     ) -> Result<bool, PublishError> {
         let location = self.side_file_location(file);
-        let bytes = content.side_file();
+        let bytes = Bytes::from(content.side_file());
         let overwrite = match self.side_file(file).await? {
             Some(found) => return Ok(found == *content),
             // There may be one that says nothing.

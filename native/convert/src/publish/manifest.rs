@@ -158,3 +158,6 @@ fn storm_reads(source: &[u8], config: &Descriptor, layers: &[PublishedLayer]) ->
         // What this project reads is a little less: `mediaType` must be a manifest's.
         && Manifest::parse(source).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,17 @@ impl Publisher {
         let remotes = Remotes::new(settings.remote.clone());
         let store = remotes.open_writable(&settings.top_level)?;
         let tag_store = remotes.open_writable(&settings.tag_map)?;
-        Ok(Self { settings, store, tag_store, held: Arc::default() })
+        Ok(Self::over(settings, store, tag_store))
+    }
+
+    /// As [`Publisher::open`], over stores that are open: one for the images, one for the tag map.
+    #[must_use]
+    pub fn over(
+        settings: PublishSettings,
+        store: Arc<dyn WritableStore>,
+        tag_store: Arc<dyn WritableStore>,
+    ) -> Self {
+        Self { settings, store, tag_store, held: Arc::default() }
     }
 
     /// Makes what a store needs: its directories, and a tag map without tags. What is there

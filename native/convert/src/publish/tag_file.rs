@@ -297,3 +297,6 @@ pub(super) fn hex_digests(text: &[u8]) -> BTreeSet<Digest> {
         .filter_map(|word| Digest::parse_hex(str::from_utf8(word).ok()?).ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
