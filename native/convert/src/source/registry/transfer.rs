@@ -221,7 +221,8 @@ impl Transfer {
                 Ok(response)
             }
             Err(cause) => {
-                let passes = tls_error(&cause).is_none()
+                let passes = !cause.is_redirect()
+                    && tls_error(&cause).is_none()
                     && (!cause.is_connect() || self.answered.load(Ordering::Relaxed));
                 let error = unreachable(url, &cause);
                 Err(if passes { Attempt::MayPass(error, None) } else { Attempt::Final(error) })
