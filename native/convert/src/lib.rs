@@ -15,6 +15,7 @@
 #[cfg(test)]
 #[path = "../tests/archive/mod.rs"]
 mod archive;
+pub mod erofs;
 mod error;
 pub mod layer;
 mod limits;
