@@ -37,7 +37,7 @@ REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
 TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short test-supervisor-life-short
 
-.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-scale bench bench-launch bench-store bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
+.PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-scale bench bench-launch bench-store bench-convert bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -186,7 +186,7 @@ test-supervisor-life-short: ## root: test-supervisor-life with 4 kills; three mi
 test-scale: ## root: rounds of submit and kill on real Storm, and 20 workers at once; a quarter of an hour
 	cargo test --workspace --test scale
 
-bench: bench-launch bench-store bench-life ## root: all of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
+bench: bench-launch bench-store bench-convert bench-life ## root: all of them; BENCH_ONLY=P1,S1 and BENCH_ROUNDS=5 make them shorter
 
 bench-launch: launcher ## root: launch and reap beside bare runc, and beside ORIGINAL_LAUNCHER=<path>
 	LAUNCHER_UNDER_TEST='$(abspath $(LAUNCHER))' STORM_OCI_CONF_DIR='$(CONF_DIR)' \
@@ -198,6 +198,11 @@ bench-store: ## images from HDFS beside Hadoop's Java client and a plain copy
 	mkdir -p '$(TARGET_DIR)/bench'
 	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/store.json' \
 	  cargo bench -p storm-oci-store --bench store; result=$$?; $(GIVE_BACK) exit $$result
+
+bench-convert: ## root: layers to squashfs, beside Storm's script and the tools that take archives
+	mkdir -p '$(TARGET_DIR)/bench'
+	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/convert.json' \
+	  cargo bench -p storm-oci-convert --bench convert; result=$$?; $(GIVE_BACK) exit $$result
 
 bench-life: ## root: ends and memory usage known in Java, and idle workers
 	BENCH_JSON='$(abspath $(TARGET_DIR))/bench/life.json' \
