@@ -17,6 +17,7 @@
 mod archive;
 pub mod erofs;
 mod error;
+pub mod image;
 pub mod layer;
 mod limits;
 pub mod publish;

@@ -22,6 +22,7 @@ pub(crate) use images::AllowedImages;
 pub(crate) use limits::WorkerLimits;
 pub(crate) use numa::NumaZones;
 use reader::Reader;
+pub use store::StoreAccess;
 pub(crate) use store::store_settings;
 use store::{read_store, require_tag_map};
 

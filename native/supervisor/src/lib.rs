@@ -43,6 +43,7 @@ mod watch;
 mod worker;
 mod workfiles;
 
+pub use config::StoreAccess;
 pub use containers::Containers;
 pub use error::{ErrorCode, SupervisorError};
 pub use events::{EventQueue, ExitEvent, LogLevel};

@@ -48,6 +48,16 @@ pub enum PublishError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// There is no store.
+    #[error(
+        "cannot use image store {top_level}: it has no tag map {tag_map}; hint: correct the location, or make the store with `storm-oci store init --store {top_level}`"
+    )]
+    NoStore {
+        /// Where it should be.
+        top_level: Location,
+        /// What every store has.
+        tag_map: Location,
+    },
     /// The image is not whole in the store.
     #[error("cannot use image {digest}: {}; hint: publish it again", Listing(.problems))]
     Incomplete {
@@ -120,7 +130,7 @@ impl PublishError {
                 ErrorKind::Malformed
             }
             Self::Incomplete { .. } | Self::WrongDocument { .. } => ErrorKind::Mismatch,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoStore { .. } => ErrorKind::NotFound,
             Self::StillTagged { .. } => ErrorKind::AlreadyExists,
         }
     }

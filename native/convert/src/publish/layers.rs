@@ -1,5 +1,6 @@
 //! Layers and their side files.
 
+use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -71,6 +72,15 @@ impl Publisher {
     /// [`PublishError::Store`] if it cannot be told: never taken for a layer that is not there.
     pub async fn layer_state(&self, file: &LayerFile) -> Result<LayerState, PublishError> {
         self.checked_layer(file, NamedBy::of(file), self.check()).await
+    }
+
+    /// As [`Publisher::layer_state`], and changes nothing, not even a mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Publisher::layer_state`].
+    pub async fn inspect(&self, file: &LayerFile) -> Result<LayerState, PublishError> {
+        self.inspect_layer(file, NamedBy::of(file), self.check()).await
     }
 
     fn check(&self) -> Check {
@@ -168,7 +178,15 @@ impl Publisher {
         let mut written = Written::Present;
         for _ in 0..TRIES {
             match self.checked_layer(file, named_by, check).await? {
-                LayerState::Present(found) => return Ok((found, written)),
+                LayerState::Present(found)
+                    if !self.settings.force || found == *content || written != Written::Present =>
+                {
+                    return Ok((found, written));
+                }
+                LayerState::Present(_) => {
+                    written = Written::Repaired;
+                    self.replace_layer(file, body(), content, "was to be written again").await?;
+                }
                 LayerState::Absent => {
                     let how = self.how(Object::Layer, false);
                     match self.store.upload(&location, body(), content, how).await {
@@ -181,14 +199,7 @@ impl Publisher {
                 LayerState::Broken(fault) => {
                     written = Written::Repaired;
                     if !self.is_right_already(&location, &fault, content).await? {
-                        tracing::warn!(
-                            layer = %location,
-                            "replacing a layer that {fault}; nodes that fetched it keep their copy until it leaves their cache"
-                        );
-                        // Without it nobody takes the new file for what the old one was.
-                        self.store.delete(&self.side_file_location(file)).await?;
-                        let how = self.how(Object::Layer, true);
-                        self.store.upload(&location, body(), content, how).await?;
+                        self.replace_layer(file, body(), content, &fault).await?;
                     }
                 }
             }
@@ -203,6 +214,24 @@ impl Publisher {
             LayerState::Present(found) => Ok((found, written)),
             _ => Err(PublishError::Contended { location }),
         }
+    }
+
+    async fn replace_layer(
+        &self,
+        file: &LayerFile,
+        body: Body,
+        content: &Content,
+        why: impl fmt::Display,
+    ) -> Result<(), PublishError> {
+        let location = self.layer_location(file);
+        tracing::warn!(
+            layer = %location,
+            "replacing a layer that {why}; nodes that fetched it keep their copy until it leaves their cache"
+        );
+        // Without it nobody takes the new file for what the old one was.
+        self.store.delete(&self.side_file_location(file)).await?;
+        let how = self.how(Object::Layer, true);
+        Ok(self.store.upload(&location, body, content, how).await?)
     }
 
     /// Whether a layer lacks nothing but its side file.

@@ -79,10 +79,8 @@ impl Publisher {
         }
         self.tag_store.make_directory(&self.settings.tag_map.parent()).await?;
         let header = Bytes::from_static(HEADER.as_bytes());
-        match self.tag_store.stat(&self.settings.tag_map).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+        if self.exists().await? {
+            return Ok(());
         }
         let content = Content::of(&header);
         let how = self.how(Object::TagMap, false);
@@ -91,6 +89,38 @@ impl Publisher {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             outcome => Ok(outcome?),
         }
+    }
+
+    /// Whether there is a store: whether its tag map is there.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Store`].
+    pub async fn exists(&self) -> Result<bool, PublishError> {
+        match self.tag_store.stat(&self.settings.tag_map).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes sure that there is a store: a mistyped location is not a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::NoStore`], [`PublishError::Store`].
+    pub async fn must_exist(&self) -> Result<(), PublishError> {
+        if self.exists().await? {
+            return Ok(());
+        }
+        let (top_level, tag_map) = (self.settings.top_level.clone(), self.settings.tag_map.clone());
+        Err(PublishError::NoStore { top_level, tag_map })
+    }
+
+    /// The tag map.
+    #[must_use]
+    pub fn tag_map(&self) -> &Location {
+        &self.settings.tag_map
     }
 
     /// The store.

@@ -18,6 +18,8 @@ pub struct PublishSettings {
     /// Whether a layer that is in the store already is read and hashed before it is used again.
     /// Otherwise its size and its side file must do.
     pub verify_existing: bool,
+    /// Whether a layer that is there and good is written again, if its bytes are others.
+    pub force: bool,
     /// How long another's lock is waited for.
     pub lock_patience: Duration,
     /// After how long without a sign of its holder a lock is taken over. The same for all who
@@ -35,6 +37,7 @@ impl PublishSettings {
             remote,
             replication: None,
             verify_existing: false,
+            force: false,
             lock_patience: Duration::from_secs(60),
             stale_lock: Duration::from_secs(600),
         }

@@ -41,6 +41,16 @@ impl Publisher {
         Ok(self.read_tags().await?.file)
     }
 
+    /// The tag map as it is, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Store`].
+    pub async fn read_tag_map(&self) -> Result<Bytes, PublishError> {
+        let (tag_map, store) = (&self.settings.tag_map, self.tag_store.as_ref());
+        Ok(read_document(store, Object::TagMap, tag_map, TAG_MAP_LIMIT).await?.1)
+    }
+
     pub(super) async fn read_tags(&self) -> Result<ReadTags, PublishError> {
         let tag_map = &self.settings.tag_map;
         let store = self.tag_store.as_ref();

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use storm_oci_request::HostPath;
-use storm_oci_store::{CacheBudget, Platform, StoreSettings, Verification};
+use storm_oci_store::{
+    CacheBudget, Location, Platform, RemoteSettings, StoreSettings, Verification,
+};
 
 use super::keys;
 use super::reader::Reader;
@@ -38,6 +40,37 @@ pub(crate) fn store_settings(
     match settings {
         Some(settings) if reader.problems.is_empty() => Ok(settings),
         _ => Err(reader.problems),
+    }
+}
+
+/// Which store the configuration names and how it is reached, for programs other than a supervisor.
+#[derive(Clone, Debug)]
+pub struct StoreAccess {
+    /// `storm.oci.image.hdfs.toplevel.dir`.
+    pub top_level: Option<Location>,
+    /// `storm.oci.local.or.hdfs.image.tag.to.manifest.plugin.hdfs.hash.file`.
+    pub tag_map: Option<Location>,
+    /// `storm.oci.image.platform`.
+    pub platform: Platform,
+    /// The keys that begin with `storm.oci.store`, `storm.oci.hadoop` and `storm.hdfs.login`.
+    pub remote: RemoteSettings,
+}
+
+impl StoreAccess {
+    /// Reads Storm's configuration; keys that are about something else are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn read(conf: &Map<String, Value>) -> Result<Self, Vec<SupervisorError>> {
+        let mut reader = Reader::new(conf);
+        let access = Self {
+            top_level: reader.location(keys::TOP_LEVEL),
+            tag_map: reader.location(keys::REMOTE_TAG_MAP),
+            platform: read_platform(&mut reader),
+            remote: read_remote(&mut reader),
+        };
+        if reader.problems.is_empty() { Ok(access) } else { Err(reader.problems) }
     }
 }
 

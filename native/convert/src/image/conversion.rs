@@ -1,0 +1,201 @@
+//! The layers of one image, lowest first: converted, and written to the store meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use storm_oci_store::{Content, Digest};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::blob::{self, Blob};
+use super::{Event, Observer, PublishOptions, squashfs};
+use crate::ConvertError;
+use crate::layer::{self, ConvertedLayer, ExpectedBlob, LayerError, Parents};
+use crate::publish::{LayerState, PublishedLayer, Publisher};
+use crate::source::{ImageSource, SourceLayer};
+
+/// One image's conversion.
+///
+/// One layer is converted at a time, on all processors; meanwhile the one before goes into the
+/// store.
+#[derive(Debug)]
+pub(super) struct Conversion {
+    source: Arc<dyn ImageSource>,
+    publisher: Arc<Publisher>,
+    options: PublishOptions,
+    observer: Arc<dyn Observer>,
+    /// The layers so far.
+    below: Vec<SourceLayer>,
+    /// The directories of all layers so far; `None` once one of them was not read.
+    parents: Option<Parents>,
+    writing: Option<JoinHandle<Result<PublishedLayer, ConvertError>>>,
+    files: BTreeMap<Digest, PublishedLayer>,
+    converted: usize,
+}
+
+impl Conversion {
+    pub(super) fn new(
+        source: Arc<dyn ImageSource>,
+        publisher: Arc<Publisher>,
+        options: &PublishOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            source,
+            publisher,
+            options: options.clone(),
+            observer,
+            below: Vec::new(),
+            parents: Some(Parents::default()),
+            writing: None,
+            files: BTreeMap::new(),
+            converted: 0,
+        }
+    }
+
+    /// Goes on over a layer if the store has it, and converts it if not.
+    pub(super) async fn keep_or_convert(&mut self, layer: SourceLayer) -> Result<(), ConvertError> {
+        let state = self.publisher.layer_state(&squashfs(&layer)).await?;
+        let LayerState::Present(content) = state else {
+            return self.convert(layer).await;
+        };
+        self.observer.told(Event::Kept { layer: &layer.digest });
+        self.files.insert(layer.digest.clone(), published(&layer, content));
+        self.below.push(layer);
+        self.parents = None;
+        Ok(())
+    }
+
+    /// Converts a layer, and begins to write it to the store.
+    pub(super) async fn convert(&mut self, layer: SourceLayer) -> Result<(), ConvertError> {
+        self.observer.told(Event::Converting { layer: &layer.digest, size: layer.size });
+        let guess = self.parents.is_none();
+        let known = self.parents.take().unwrap_or_default();
+        let mut work = self.convert_over(&layer, known).await?;
+        if guess && work.layer.implicit_parents > 0 {
+            // It has files in directories that it does not describe: a layer below does, and was
+            // not read since the store has it.
+            let below = self.read_below().await?;
+            work = self.convert_over(&layer, below).await?;
+            self.parents = Some(work.parents);
+        } else if !guess {
+            self.parents = Some(work.parents);
+        }
+        for warning in work.layer.warnings.iter() {
+            self.observer.told(Event::Warning { layer: &layer.digest, warning });
+        }
+        self.converted += 1;
+        self.finish_writing().await?;
+        let (publisher, observer) = (Arc::clone(&self.publisher), Arc::clone(&self.observer));
+        let (written, file, content) = (layer.clone(), work.file, work.layer.file);
+        self.writing = Some(tokio::spawn(async move {
+            let (digest, size) = (&written.digest, content.size);
+            observer.told(Event::Writing { layer: digest, size });
+            let outcome = publisher.publish_layer(&squashfs(&written), file, &content).await;
+            let (content, _) = outcome?;
+            let file_size = content.size;
+            observer.told(Event::Written { layer: digest, size: written.size, file_size });
+            Ok(published(&written, content))
+        }));
+        self.below.push(layer);
+        Ok(())
+    }
+
+    /// Waits until all is in the store. Gives the layers' files by the digests of their blobs, and
+    /// how many of them were converted.
+    pub(super) async fn finish(
+        mut self,
+    ) -> Result<(BTreeMap<Digest, PublishedLayer>, usize), ConvertError> {
+        self.finish_writing().await?;
+        Ok((self.files, self.converted))
+    }
+
+    async fn finish_writing(&mut self) -> Result<(), ConvertError> {
+        if let Some(writing) = self.writing.take() {
+            let ended = ConvertError::TaskEnded { operation: "write a layer" };
+            let published = writing.await.map_err(|_| ended)??;
+            self.files.insert(published.blob.clone(), published);
+        }
+        Ok(())
+    }
+
+    async fn convert_over(
+        &self,
+        layer: &SourceLayer,
+        mut parents: Parents,
+    ) -> Result<Work, ConvertError> {
+        let file = tempfile::tempfile_in(&self.options.working_dir)
+            .map_err(|cause| self.no_file("make", cause))?;
+        let copy = file.try_clone().map_err(|cause| self.no_file("open", cause))?;
+        let (expected, options) = (expected(layer), self.options.layers.clone());
+        self.read(layer, true, move |blob| {
+            let layer = layer::convert(blob, &expected, &mut parents, copy, &options)?;
+            Ok(Work { layer, parents, file })
+        })
+        .await
+    }
+
+    /// The directories of all layers so far.
+    async fn read_below(&self) -> Result<Parents, ConvertError> {
+        let mut parents = Parents::default();
+        for layer in &self.below {
+            let (expected, limits) = (expected(layer), self.options.layers.limits.clone());
+            parents = self
+                .read(layer, false, move |blob| {
+                    layer::scan(blob, &expected, &mut parents, &limits)?;
+                    Ok(parents)
+                })
+                .await?;
+        }
+        Ok(parents)
+    }
+
+    /// Reads a layer's blob on a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        layer: &SourceLayer,
+        told: bool,
+        work: impl FnOnce(Blob) -> Result<T, LayerError> + Send + 'static,
+    ) -> Result<T, ConvertError> {
+        let stream = self.source.blob(layer).await?;
+        let observer = told.then(|| Arc::clone(&self.observer));
+        let (blob, transfer) = blob::begin(stream, layer.digest.clone(), observer);
+        let ended = ConvertError::TaskEnded { operation: "convert a layer" };
+        let outcome = spawn_blocking(move || work(blob)).await.map_err(|_| ended)?;
+        match outcome {
+            Ok(done) => Ok(done),
+            // A transfer that broke says more than that it ended early.
+            Err(error) => Err(transfer.failure().await.map_or(error.into(), ConvertError::from)),
+        }
+    }
+
+    fn no_file(&self, operation: &'static str, cause: io::Error) -> ConvertError {
+        ConvertError::WorkingDir {
+            operation,
+            path: PathBuf::from(&self.options.working_dir),
+            cause,
+        }
+    }
+}
+
+/// A layer that was converted, and not yet written to the store.
+struct Work {
+    layer: ConvertedLayer,
+    parents: Parents,
+    file: File,
+}
+
+fn expected(layer: &SourceLayer) -> ExpectedBlob {
+    ExpectedBlob {
+        digest: layer.digest.clone(),
+        size: Some(layer.size),
+        diff_id: Some(layer.diff_id.clone()),
+    }
+}
+
+fn published(layer: &SourceLayer, content: Content) -> PublishedLayer {
+    let (blob, blob_size) = (layer.digest.clone(), layer.size);
+    PublishedLayer { blob, blob_size, file: squashfs(layer), content }
+}
