@@ -38,6 +38,18 @@ const JDK_RECIPE: &str = include_str!("../image/jdk.sh");
 ///
 /// [`E2eError`] when packages cannot be fetched or squashfs files not be made.
 pub fn layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
+    let [base, jdk] = debian(layout)?;
+    let top = layout.scratch("top.sqsh");
+    top_layer(layout, &top_tree(layout), &base, &top)?;
+    Ok(vec![base, jdk, top])
+}
+
+/// The base system and the JDK, from the cache unless this is the first time.
+///
+/// # Errors
+///
+/// [`E2eError`] when packages cannot be fetched or squashfs files not be made.
+pub fn debian(layout: &Layout) -> Result<[PathBuf; 2], E2eError> {
     let cache = layout.cache.join("image");
     files::make_dir(&cache)?;
     let base_key = short_key(&[BASE_RECIPE, EPOCH]);
@@ -52,9 +64,7 @@ pub fn layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
         files::remove_tree(&build)?;
         made?;
     }
-    let top = layout.scratch("top.sqsh");
-    top_layer(layout, &top_tree(layout), &base, &top)?;
-    Ok(vec![base, jdk, top])
+    Ok([base, jdk])
 }
 
 /// What the top layer is made of, once [`layers`] has made it.

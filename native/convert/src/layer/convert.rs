@@ -54,8 +54,8 @@ pub struct ConvertedLayer {
     pub file: Content,
     /// The entries of the archive.
     pub entries: u64,
-    /// How often the layer relied on lower ones: for the metadata of a directory that it has no entry
-    /// of, or for what an opaque root directory hides.
+    /// How often it had to be known what lower layers have: the metadata of a directory that this
+    /// one has no entry of, what an opaque root directory hides, or that nothing is there to hide.
     pub implicit_parents: u64,
     /// What it has that the file does not.
     pub warnings: Warnings,

@@ -43,19 +43,20 @@ impl Normaliser {
         let root = Visit { node: Tree::ROOT, path: Vec::new(), is_hidden: false };
         let mut rest = vec![root];
         while let Some(visit) = rest.pop() {
-            implicit_parents += u64::from(self.visit(&visit, parents, &mut rest)?);
+            implicit_parents += self.visit(&visit, parents, &mut rest)?;
         }
         Ok(Normalised { tree: self.tree, warnings: self.warnings, implicit_parents })
     }
 
-    /// Whether its metadata were looked for in lower layers.
+    /// How often it had to be known what lower layers have.
     fn visit(
         &mut self,
         visit: &Visit,
         parents: &mut Parents,
         rest: &mut Vec<Visit>,
-    ) -> Result<bool, EntryError> {
+    ) -> Result<u64, EntryError> {
         let state = self.directories.remove(&visit.node).unwrap_or_default();
+        let is_in_lower = parents.get(&visit.path).is_some();
         let is_looked_up = !state.is_explicit && !visit.is_hidden;
         if is_looked_up && let Some(known) = parents.get(&visit.path) {
             self.tree.node_mut(visit.node).metadata = known.clone();
@@ -66,6 +67,7 @@ impl Normaliser {
         let is_hidden = visit.is_hidden || state.is_opaque;
         let mut children = self.take_children(visit.node);
         children.retain(|name, _| !name.starts_with(AUFS));
+        let mut redundant = 0;
         for name in state.whiteouts {
             let path = joined(&visit.path, &name);
             parents.remove(&path);
@@ -75,6 +77,8 @@ impl Normaliser {
                 Some(child) if self.is_directory(*child) => self.state(*child).is_opaque = true,
                 Some(_) => {}
                 None if is_hidden => {}
+                // Where overlayfs has no directories to merge, it lists whiteouts too.
+                None if !is_in_lower => redundant += 1,
                 None => {
                     let kind = NodeKind::CharacterDevice(Device::default());
                     let node = Node { metadata: Metadata::default(), kind };
@@ -106,7 +110,7 @@ impl Normaliser {
             node.metadata.xattrs.push(xattr);
             node.metadata.xattrs.sort_unstable();
         }
-        Ok(is_looked_up)
+        Ok(u64::from(is_looked_up) + redundant)
     }
 
     /// overlayfs merges roots even if one is marked opaque, so everything in them is hidden by name.

@@ -35,9 +35,12 @@ fn layer(entries: &[Entry], parents: &mut Parents) -> Result<Vec<String>, EntryE
     normalised(entries, parents, &Limits::default(), false).map(|layer| lines(&layer.tree))
 }
 
-/// All but the root.
+/// All but the root, above a layer that has some directories.
 fn alone(entries: &[Entry]) -> Vec<String> {
-    let mut lines = layer(entries, &mut Parents::default()).unwrap();
+    let mut parents = Parents::default();
+    let plain = |name: &&str| Entry::directory(name).mtime(0);
+    layer(&["./", "a", "c", "d"].iter().map(plain).collect::<Vec<_>>(), &mut parents).unwrap();
+    let mut lines = layer(entries, &mut parents).unwrap();
     lines.remove(0);
     lines
 }
@@ -286,6 +289,12 @@ fn whiteouts_mean_the_same_in_any_order() {
             assert_eq!(lines, expected, "{entries:?}");
         }
     }
+    // overlayfs would list a whiteout with nothing below.
+    let entries = [Entry::directory("new"), hidden("new/.wh.a")];
+    assert_eq!(alone(&entries), [format!("/new d 755 0:0 {T}")]);
+    let lowest = normalised(&[hidden(".wh.a")], &mut Parents::default(), &Limits::default(), false);
+    let lowest = lowest.unwrap();
+    assert_eq!((lines(&lowest.tree).len(), lowest.implicit_parents), (1, 2));
     for bad in [".wh..", ".wh...", "d/.wh.../", ".wh.a/b"] {
         let error = refused(&[hidden(bad)]);
         assert!(matches!(error, EntryError::InvalidPath { .. }), "{bad}: {error}");

@@ -83,6 +83,29 @@ impl Entry {
         Self { is_gnu: true, ..self }
     }
 
+    pub(crate) fn named(self, name: impl AsRef<[u8]>) -> Self {
+        Self { name: name.as_ref().to_vec(), ..self }
+    }
+
+    pub(crate) fn name(&self) -> &[u8] {
+        self.name.strip_suffix(b"/").unwrap_or(&self.name)
+    }
+
+    /// The name of the directory it is in, as far as it has one.
+    pub(crate) fn parent(&self) -> Option<&[u8]> {
+        let slash = self.name().iter().rposition(|byte| *byte == b'/')?;
+        Some(&self.name()[..slash])
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.typeflag == b'5'
+    }
+
+    /// What a hard link should be another name of.
+    pub(crate) fn target(&self) -> Option<&[u8]> {
+        (self.typeflag == b'1').then_some(self.link.as_slice())
+    }
+
     /// The entry with the headers in front of it, and padding behind.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut records = self.records.clone();
