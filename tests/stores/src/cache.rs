@@ -21,6 +21,9 @@ const S3_SERVER: &str = "github.com/versity/versitygw/cmd/versitygw";
 const S3_SERVER_VERSION: &str = "v1.8.0";
 
 const POM: &str = include_str!("../hadoop/pom.xml");
+/// Storm's release.
+const STORM_VERSION: &str = "2.8.3";
+const STORM_POM: &str = include_str!("../storm/pom.xml");
 
 /// The directory.
 #[must_use]
@@ -34,11 +37,25 @@ pub fn directory() -> PathBuf {
 ///
 /// [`TestbedError`] when Maven cannot fetch them.
 pub fn hadoop_jars() -> Result<PathBuf, TestbedError> {
-    let mut key = hex(&Sha256::digest(POM));
+    jars("hadoop", HADOOP_VERSION, POM)
+}
+
+/// The directory of the jars with Storm's own class for manifests.
+///
+/// # Errors
+///
+/// [`TestbedError`] when Maven cannot fetch them.
+pub fn storm_jars() -> Result<PathBuf, TestbedError> {
+    jars("storms-manifests", STORM_VERSION, STORM_POM)
+}
+
+/// The directory of the jars that a project needs, named by what it is and its description.
+fn jars(name: &str, version: &str, description: &str) -> Result<PathBuf, TestbedError> {
+    let mut key = hex(&Sha256::digest(description));
     key.truncate(12);
-    once(&format!("hadoop-{HADOOP_VERSION}-{key}"), |target| {
+    once(&format!("{name}-{version}-{key}"), |target| {
         let pom = target.join("pom.xml");
-        fs::write(&pom, POM).doing(format_args!("write {}", pom.display()))?;
+        fs::write(&pom, description).doing(format_args!("write {}", pom.display()))?;
         let mut maven = Command::new("mvn");
         maven
             .args(["--batch-mode", "--quiet", "dependency:copy-dependencies"])
@@ -46,7 +63,7 @@ pub fn hadoop_jars() -> Result<PathBuf, TestbedError> {
             .arg(format!("-DoutputDirectory={}", target.display()))
             .arg("-f")
             .arg(&pom);
-        run("fetch Hadoop's jars", &mut maven)
+        run(&format!("fetch the jars of {name}"), &mut maven)
     })
 }
 

@@ -191,6 +191,15 @@ impl Sample {
 
     /// Everything but the tag; which layers were written, and how.
     pub(crate) async fn put(&self, publisher: &Publisher) -> Result<Vec<Written>, PublishError> {
+        self.put_all(publisher).await.map(|(written, _)| written)
+    }
+
+    /// Everything but the tag; the digest of the manifest in the store.
+    pub(crate) async fn published(&self, publisher: &Publisher) -> Digest {
+        self.put_all(publisher).await.unwrap().1
+    }
+
+    async fn put_all(&self, publisher: &Publisher) -> Result<(Vec<Written>, Digest), PublishError> {
         publisher.init().await?;
         let (mut layers, mut written) = (Vec::new(), Vec::new());
         for content in &self.layers {
@@ -219,7 +228,7 @@ impl Sample {
         let (bytes, digest) =
             publishable_manifest(&self.manifest, &self.digest(), None, &config, &layers)?;
         publisher.publish_manifest(&digest, bytes).await?;
-        Ok(written)
+        Ok((written, digest))
     }
 
     pub(crate) async fn publish(
