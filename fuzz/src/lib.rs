@@ -1,5 +1,5 @@
-//! The store's parsers alone, from its sources: the clients of remote stores, which the crate also
-//! has, take minutes to build for a fuzzer and parse none of this.
+//! The parsers of the store and of the converter alone, from their sources: the clients of remote
+//! stores, which the crates also have, take minutes to build for a fuzzer and parse none of this.
 #![allow(dead_code, reason = "what only the rest of the crate uses")]
 
 #[path = "../../native/store/src/content.rs"]
@@ -14,6 +14,8 @@ mod error;
 mod index;
 #[path = "../../native/store/src/layer_file.rs"]
 mod layer_file;
+#[path = "../../native/convert/src/limits.rs"]
+mod limits;
 #[path = "../../native/store/src/location.rs"]
 mod location;
 #[path = "../../native/store/src/manifest.rs"]
@@ -26,15 +28,22 @@ mod platform;
 mod reference;
 #[path = "../../native/store/src/scheme.rs"]
 mod scheme;
+mod source;
 #[path = "../../native/store/src/tag_map.rs"]
 mod tag_map;
 
+// What the converter has from the store by its name.
+extern crate self as storm_oci_store;
+
 use digest::Digest;
+use error::ErrorKind;
 use index::ImageIndex;
-use manifest::Manifest;
+use manifest::{Descriptor, Manifest};
 use platform::Platform;
 use serde_json::Value;
 use tag_map::TagMap;
+
+pub use source::registry;
 
 /// A tag map; the first line is the map before, with `;` between its lines.
 ///

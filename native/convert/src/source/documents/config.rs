@@ -39,7 +39,11 @@ impl Config {
     }
 
     /// Refuses an image for other hosts, whatever index or tag it came from.
-    pub(super) fn check_platform(&self, name: &str, wanted: &Platform) -> Result<(), SourceError> {
+    pub(in crate::source) fn check_platform(
+        &self,
+        name: &str,
+        wanted: &Platform,
+    ) -> Result<(), SourceError> {
         fn text(field: Option<&String>) -> Option<&str> {
             field.map(String::as_str).filter(|text| !text.is_empty())
         }

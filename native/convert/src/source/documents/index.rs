@@ -19,7 +19,7 @@ pub(in crate::source) struct Index {
 
 impl Index {
     /// Refuses what an index names as an index and is none.
-    pub(super) fn check_kind(document: &Document) -> Result<(), SourceError> {
+    pub(in crate::source) fn check_kind(document: &Document) -> Result<(), SourceError> {
         match Kind::of(document)? {
             Kind::Index => Ok(()),
             Kind::Manifest => Err(SourceError::Unsupported {

@@ -133,7 +133,9 @@ pub(super) fn parse_bytes<'a, T: Deserialize<'a>>(
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(invalid("it is not a JSON object".to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|cause| invalid(cause.to_string()))
+    // Where it does not look it would pass over bytes that others refuse.
+    let text = str::from_utf8(bytes).map_err(|cause| invalid(cause.to_string()))?;
+    serde_json::from_str(text).map_err(|cause| invalid(cause.to_string()))
 }
 
 fn unsupported(document: &Document, problem: String) -> SourceError {
@@ -142,14 +144,14 @@ fn unsupported(document: &Document, problem: String) -> SourceError {
 
 /// A manifest whose layers can be converted.
 #[derive(Debug)]
-pub(super) struct Manifest {
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
+pub(in crate::source) struct Manifest {
+    pub(in crate::source) config: Descriptor,
+    pub(in crate::source) layers: Vec<Descriptor>,
 }
 
 impl Manifest {
     /// Refuses what an index names as a manifest and is none.
-    pub(super) fn check_kind(document: &Document) -> Result<(), SourceError> {
+    pub(in crate::source) fn check_kind(document: &Document) -> Result<(), SourceError> {
         match Kind::of(document)? {
             Kind::Manifest => Ok(()),
             Kind::Index => {
@@ -159,7 +161,7 @@ impl Manifest {
         }
     }
 
-    pub(super) fn parse(document: &Document) -> Result<Self, SourceError> {
+    pub(in crate::source) fn parse(document: &Document) -> Result<Self, SourceError> {
         let manifest: oci::ImageManifest = parse(Part::Manifest, document)?;
         let config = manifest.config();
         let config_type = config.media_type().to_string();

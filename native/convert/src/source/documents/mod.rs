@@ -7,7 +7,7 @@
 
 mod config;
 mod index;
-mod manifest;
+pub(super) mod manifest;
 
 use std::collections::{BTreeSet, VecDeque};
 
