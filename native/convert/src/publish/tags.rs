@@ -97,6 +97,8 @@ impl Publisher {
             if !problems.is_empty() {
                 return Err(PublishError::Incomplete { digest: digest.clone(), problems });
             }
+            // Looking at all of it may have taken a while.
+            lock.guard().await?;
             let location = self.manifest_location(digest);
             if let Some(listed) = self.found(&location).await? {
                 self.make_readable(&location, &listed).await?;

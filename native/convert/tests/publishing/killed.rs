@@ -20,7 +20,8 @@ const TOP: &str = "STORM_OCI_TEST_TOP";
 const CONF: &str = "STORM_OCI_TEST_CONF";
 const NAME: &str = "STORM_OCI_TEST_NAME";
 
-const POINTS: [Point; 3] = [Point::Before, Point::Within, Point::After];
+/// Before a write is after the one before it.
+const POINTS: [Point; 2] = [Point::Within, Point::After];
 
 /// Publishes an image and dies half-way, if this process was started to do so.
 pub(crate) async fn die_if_asked() {
@@ -68,14 +69,14 @@ pub(crate) async fn a_killed_publisher_is_made_up_for(site: &Site, child: &str) 
             kills += usize::from(killed);
 
             let mut settings = site.settings();
-            settings.stale_lock = Duration::from_secs(1);
+            settings.stale_lock = Duration::from_secs(2);
             let publisher = Publisher::open(settings).unwrap();
             let tagged = publisher.tags().await.unwrap().all_tags();
             for image in publisher.verify(&tagged).await.unwrap() {
                 assert_eq!(image.problems, [], "{name}");
             }
             let sample = Sample::small(&name);
-            sample.publish(&publisher, &[&name, "newest:1"]).await.unwrap();
+            sample.publish_despite_losses(&publisher, &[&name, "newest:1"]).await;
             site.must_run("newest:1", &sample).await;
             tags.push((name, sample));
             // Not every write is an upload, which alone can be killed within.
@@ -84,7 +85,7 @@ pub(crate) async fn a_killed_publisher_is_made_up_for(site: &Site, child: &str) 
             }
         }
     }
-    assert!(kills >= 20, "{kills}");
+    assert!(kills >= 12, "{kills}");
     a_moment().await;
     let publisher = site.publisher();
     let options = GcOptions { grace: Duration::ZERO, ..GcOptions::default() };

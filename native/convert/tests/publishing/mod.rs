@@ -43,8 +43,10 @@ impl Site {
         self.top.join("image-tag-to-hash")
     }
 
+    /// Those of one who waits for as long as it takes on a host that is busy.
     pub(crate) fn settings(&self) -> PublishSettings {
-        PublishSettings::new(self.top.clone(), self.tag_map(), self.remote.clone())
+        let settings = PublishSettings::new(self.top.clone(), self.tag_map(), self.remote.clone());
+        PublishSettings { lock_patience: Duration::from_secs(300), ..settings }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
@@ -238,6 +240,21 @@ impl Sample {
     ) -> Result<Tagged, PublishError> {
         self.put(publisher).await?;
         publisher.tag(&self.digest(), &references(tags), Some("registry/test")).await
+    }
+}
+
+impl Sample {
+    /// As [`Sample::publish`], where a lock is lost so soon that a busy host may lose it.
+    pub(crate) async fn publish_despite_losses(&self, publisher: &Publisher, tags: &[&str]) {
+        loop {
+            match self.publish(publisher, tags).await {
+                Err(PublishError::LockLost { .. }) => {}
+                outcome => {
+                    outcome.unwrap();
+                    return;
+                }
+            }
+        }
     }
 }
 

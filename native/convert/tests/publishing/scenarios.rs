@@ -169,10 +169,10 @@ pub(crate) async fn a_dead_holders_lock_is_taken_over(site: &Site) {
             // S3 has whole seconds.
             settings.stale_lock = Duration::from_secs(5);
             let publisher = Publisher::open(settings).unwrap();
-            let digest = sample.digest();
+            let sample = sample.clone();
             tokio::spawn(async move {
-                let tags = references(&[&format!("after:{index}")]);
-                publisher.tag(&digest, &tags, None).await.unwrap();
+                let tag = format!("after:{index}");
+                sample.publish_despite_losses(&publisher, &[&tag]).await;
             })
         })
         .collect();
