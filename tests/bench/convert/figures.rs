@@ -63,7 +63,11 @@ impl Race {
 
     /// How many times as fast as another way ours is, round by round.
     fn times(&self, other: Way) -> f64 {
-        let pairs = self.wall(other).into_iter().zip(self.wall(Way::Ours));
+        self.ratio(other, |sample| sample.wall)
+    }
+
+    fn ratio(&self, other: Way, part: impl Fn(&Sample) -> f64) -> f64 {
+        let pairs = self.all(other, &part).into_iter().zip(self.all(Way::Ours, &part));
         median(&pairs.map(|(other, ours)| other / ours).collect::<Vec<_>>())
     }
 
@@ -103,6 +107,11 @@ impl Race {
                 "   ours: {value:.2} {what}, goal {goal}, {}",
                 if is_met { "met" } else { "NOT MET" }
             );
+        }
+        // What else runs on the host changes this less than the time.
+        for way in Way::ALL.into_iter().filter(|way| *way != Way::Ours) {
+            let ratio = self.ratio(way, |sample| sample.cpu);
+            println!("   {}: {ratio:.2} times our processor time", way.name());
         }
         for way in Way::ALL {
             let wall = self.wall(way);

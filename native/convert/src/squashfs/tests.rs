@@ -302,3 +302,17 @@ fn a_directory_has_one_name() {
     name_it(&mut within_itself, b"loop", Tree::ROOT);
     SquashfsWriter::create(scratch(), options(1)).unwrap().finish(&within_itself).unwrap_err();
 }
+
+#[test]
+fn trees_may_be_deeper_than_stacks() {
+    let mut tree = Tree::new(Metadata::default());
+    let mut parent = Tree::ROOT;
+    for _ in 0..20_000 {
+        let kind = NodeKind::Directory([].into());
+        let child = tree.add(Node { metadata: Metadata::default(), kind }).unwrap();
+        let NodeKind::Directory(entries) = &mut tree.node_mut(parent).kind else { unreachable!() };
+        entries.insert(b"d".as_slice().into(), child);
+        parent = child;
+    }
+    SquashfsWriter::create(scratch(), options(1)).unwrap().finish(&tree).unwrap();
+}
