@@ -12,8 +12,10 @@ mod document_kind;
 mod error;
 #[path = "../../native/store/src/index.rs"]
 mod index;
+mod layer;
 #[path = "../../native/store/src/layer_file.rs"]
 mod layer_file;
+mod layers;
 #[path = "../../native/convert/src/limits.rs"]
 mod limits;
 #[path = "../../native/store/src/location.rs"]
@@ -31,6 +33,10 @@ mod scheme;
 mod source;
 #[path = "../../native/store/src/tag_map.rs"]
 mod tag_map;
+#[path = "../../native/convert/src/tar/mod.rs"]
+mod tar;
+#[path = "../../native/convert/src/tree.rs"]
+mod tree;
 
 // What the converter has from the store by its name.
 extern crate self as storm_oci_store;
@@ -43,6 +49,7 @@ use platform::Platform;
 use serde_json::Value;
 use tag_map::TagMap;
 
+pub use layers::{layer, pax};
 pub use source::registry;
 
 /// A tag map; the first line is the map before, with `;` between its lines.
