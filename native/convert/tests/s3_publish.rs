@@ -39,6 +39,7 @@ scenarios! {
     scenarios::a_malformed_tag_map_is_left_alone();
     scenarios::a_layer_that_goes_meanwhile_is_noticed();
     tending::a_sweep_takes_what_nobody_needs();
+    tending::a_sweep_follows_dead_holders();
     tending::an_odd_manifest_keeps_what_it_may_need();
     tending::removing_an_image_breaks_no_other();
     tending::an_untagged_image_goes_in_steps();

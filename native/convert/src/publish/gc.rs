@@ -212,7 +212,8 @@ impl Publisher {
     /// early is what the next one finds.
     pub(super) async fn carry_out(&self, lock: &Lock, plan: &Plan) -> Result<(), PublishError> {
         let mut guarded: Option<Instant> = None;
-        for removal in &plan.remove {
+        // What this lock stands on looks like a dead one's, and goes with the lock.
+        for removal in plan.remove.iter().filter(|removal| !lock.stands_on(&removal.location)) {
             if guarded.is_none_or(|at| at.elapsed() > GUARD_EVERY) {
                 lock.guard().await?;
                 guarded = Some(Instant::now());

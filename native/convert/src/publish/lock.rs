@@ -205,6 +205,11 @@ impl Lock {
         }
     }
 
+    /// Whether a file is a part of the chain that leads to this holder.
+    pub(super) fn stands_on(&self, file: &Location) -> bool {
+        self.held.files.contains(file)
+    }
+
     pub(super) async fn release(self) {
         registry(&self.registry).retain(|held| held.token != self.held.token);
         // One who was followed has nothing to give back.

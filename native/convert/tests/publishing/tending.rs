@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use storm_oci_convert::publish::{
-    CleanupOptions, Fault, GcOptions, PublishError, RemoveOptions, Tagged, Why,
+    CleanupOptions, Fault, GcOptions, PublishError, Publisher, RemoveOptions, Tagged, Why,
 };
 use storm_oci_store::{Digest, ErrorKind};
 
@@ -60,6 +60,35 @@ pub(crate) async fn a_sweep_takes_what_nobody_needs(site: &Site) {
     assert_eq!(publisher.gc(&NO_GRACE).await.unwrap().remove, []);
     site.must_run("kept:1", &kept).await;
     assert!(site.store().delete(&site.top.join("layers/README")).await.unwrap());
+}
+
+/// One who follows dead holders sweeps as well as others.
+pub(crate) async fn a_sweep_follows_dead_holders(site: &Site) {
+    let publisher = site.publisher();
+    Sample::small("kept").publish(&publisher, &["kept:1"]).await.unwrap();
+    let record = |token: char| {
+        let token = String::from(token).repeat(32);
+        format!(r#"{{"holder":"me@gone pid 1","since":0,"token":"{token}"}}"#)
+    };
+    let lock = site.tag_map().with_suffix(".lock");
+    let store = site.store();
+    store.publish_new(&lock, record('1').into()).await.unwrap();
+    let follower = lock.with_suffix(&format!(".{}", "1".repeat(32)));
+    store.publish_new(&follower, record('2').into()).await.unwrap();
+    // Of a lock that was given back.
+    let orphan = lock.with_suffix(&format!(".{}", "3".repeat(32)));
+    store.publish_new(&orphan, record('4').into()).await.unwrap();
+    let mut settings = site.settings();
+    settings.stale_lock = Duration::from_secs(5);
+    let patient = Publisher::open(settings).unwrap();
+    let plan = loop {
+        match patient.gc(&NO_GRACE).await {
+            Err(PublishError::LockLost { .. }) => {}
+            outcome => break outcome.unwrap(),
+        }
+    };
+    assert!(plan.remove.iter().any(|removal| removal.location == orphan), "{plan:?}");
+    assert_eq!(site.names("").await, ["image-tag-to-hash"]);
 }
 
 /// A manifest that nobody understands neither breaks a sweep nor loses what it may need.
