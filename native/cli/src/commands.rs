@@ -44,9 +44,11 @@ pub(crate) async fn store(session: &Session, command: StoreCommand) -> Result<()
     }
 }
 
-/// The store that the options name.
-fn opened(session: &Session, args: &AccessArgs) -> Result<Arc<Publisher>, CliError> {
-    session.publisher(&Access::of(args)?, writing(args))
+/// The store that the options name. It must be there: one that is not would look empty.
+async fn opened(session: &Session, args: &AccessArgs) -> Result<Arc<Publisher>, CliError> {
+    let publisher = session.publisher(&Access::of(args)?, writing(args))?;
+    publisher.must_exist().await?;
+    Ok(publisher)
 }
 
 /// How the options say that a store is written.

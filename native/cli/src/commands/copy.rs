@@ -30,6 +30,8 @@ pub(super) async fn copy(session: &Session, command: CopyCommand) -> Result<(), 
     let to = Access::at(&command.access, &command.to)?;
     let from = session.publisher(&from, writing(&command.access))?;
     let to = session.publisher(&to, writing(&command.access))?;
+    from.must_exist().await?;
+    to.must_exist().await?;
     let names = references(&command.images)?;
     carry(&from, &to, &names, command.dry_run, command.format).await
 }
@@ -38,8 +40,7 @@ pub(super) async fn push(session: &Session, command: PushCommand) -> Result<(), 
     let from = Location::parse(&place(&command.from.to_string_lossy()))?;
     let from = session.publisher(&Access::local(from), Writing::local(false))?;
     from.must_exist().await?;
-    let to = opened(session, &command.access)?;
-    to.must_exist().await?;
+    let to = opened(session, &command.access).await?;
     let names = references(&command.tags)?;
     carry(&from, &to, &names, command.dry_run, command.format).await
 }

@@ -45,7 +45,7 @@ impl ImageRow {
 }
 
 pub(super) async fn list(session: &Session, command: ImagesCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let images = publisher.list().await?;
     let images: Vec<_> =
         images.iter().filter(|image| command.all || !image.tags.is_empty()).collect();
@@ -90,7 +90,7 @@ struct LayerRow {
 }
 
 pub(super) async fn show(session: &Session, command: ShowCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let details = publisher.show(&Reference::parse(&command.image)?).await?;
     let document = document(&details);
     output::result(command.format, &document, || text(&document));
@@ -142,7 +142,7 @@ struct VerifiedRow {
 }
 
 pub(super) async fn verify(session: &Session, command: VerifyCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let verified = publisher.verify(&references(&command.images)?).await?;
     let rows: Vec<_> = verified
         .iter()

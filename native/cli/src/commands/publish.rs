@@ -43,6 +43,7 @@ pub(crate) struct PublishRequest {
 }
 
 pub(super) async fn publish(session: &Session, command: PublishCommand) -> Result<(), CliError> {
+    let images = paired(&command.references, &command.tags)?;
     let access = Access::of(&command.access)?;
     let writing = Writing {
         verify_existing: command.verify_existing,
@@ -52,7 +53,7 @@ pub(super) async fn publish(session: &Session, command: PublishCommand) -> Resul
     let publisher = session.publisher(&access, writing)?;
     publisher.must_exist().await?;
     let request = PublishRequest {
-        images: paired(&command.references, &command.tags)?,
+        images,
         publisher,
         source: source_settings(&command.source),
         options: options(&command.source, &command.convert, access.platform, command.force)?,

@@ -2,7 +2,8 @@
 
 use storm_oci_convert::publish::GcOptions;
 
-use super::{opened, print_plan};
+use super::{opened, print_plan, writing};
+use crate::access::Access;
 use crate::args::{AccessArgs, GcCommand};
 use crate::failure::CliError;
 use crate::output;
@@ -13,7 +14,7 @@ pub(super) async fn init(
     access: &AccessArgs,
     dry_run: bool,
 ) -> Result<(), CliError> {
-    let publisher = opened(session, access)?;
+    let publisher = session.publisher(&Access::of(access)?, writing(access))?;
     let there = publisher.exists().await?;
     let (store, tag_map) = (publisher.top_level(), publisher.tag_map());
     if !dry_run {
@@ -28,7 +29,7 @@ pub(super) async fn init(
 }
 
 pub(super) async fn gc(session: &Session, command: GcCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let options =
         GcOptions { grace: command.grace, dry_run: command.dry_run, force: command.force };
     let plan = publisher.gc(&options).await?;

@@ -10,7 +10,7 @@ use crate::output;
 use crate::session::Session;
 
 pub(super) async fn tag(session: &Session, command: TagCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let (name, tags) = (Reference::parse(&command.image)?, references(&command.tags)?);
     let image = publisher.show(&name).await?.image;
     let digest = &image.digest;
@@ -28,7 +28,7 @@ pub(super) async fn tag(session: &Session, command: TagCommand) -> Result<(), Cl
 }
 
 pub(super) async fn untag(session: &Session, command: UntagCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let tags = references(&command.tags)?;
     let known = publisher.tags().await?;
     let unknown: Vec<_> = tags.iter().filter(|tag| known.digest(tag).is_none()).collect();
@@ -48,7 +48,7 @@ pub(super) async fn untag(session: &Session, command: UntagCommand) -> Result<()
 }
 
 pub(super) async fn remove(session: &Session, command: RemoveCommand) -> Result<(), CliError> {
-    let publisher = opened(session, &command.access)?;
+    let publisher = opened(session, &command.access).await?;
     let options = RemoveOptions {
         all_tags: command.all_tags,
         grace: command.grace,

@@ -1,7 +1,7 @@
 //! The script's commands that pull images.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use storm_oci_convert::Limits;
 use storm_oci_convert::image::PublishOptions;
@@ -11,7 +11,7 @@ use storm_oci_convert::squashfs::SquashfsOptions;
 use storm_oci_store::{Location, Platform, Reference};
 
 use super::{Script, image_and_tags};
-use crate::access::{Access, place};
+use crate::access::Access;
 use crate::args::Format;
 use crate::commands::{Image, PublishRequest, publish_images, references};
 use crate::failure::CliError;
@@ -98,8 +98,15 @@ struct Built {
 impl Built {
     fn of(script: &Script<'_>, image: &str) -> Result<Self, CliError> {
         let name = image.rsplit('/').next().unwrap_or(image).replace('@', ":");
-        let directory = script.options.working_dir.join(&name);
-        let top_level = Location::parse(&place(&directory.to_string_lossy()))?;
+        // The name has a colon, so that a relative path would be taken for one with a scheme.
+        let directory = path::absolute(&script.options.working_dir)
+            .map_err(|cause| CliError::Local {
+                operation: "find",
+                path: script.options.working_dir.clone(),
+                cause,
+            })?
+            .join(&name);
+        let top_level = Location::parse(&directory.to_string_lossy())?;
         Ok(Self { directory, access: Access::local(top_level), name: Reference::parse(&name)? })
     }
 }
