@@ -43,6 +43,7 @@ macro_rules! scenarios {
 scenarios! {
     scenarios::an_image_is_published_once();
     scenarios::what_is_broken_is_repaired();
+    scenarios::a_good_layer_is_written_again_if_asked();
     scenarios::an_upload_of_other_bytes_leaves_nothing();
     scenarios::publishers_at_once_lose_nothing(8);
     scenarios::a_dead_holders_lock_is_taken_over();

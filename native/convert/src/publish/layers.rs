@@ -84,7 +84,11 @@ impl Publisher {
     }
 
     fn check(&self) -> Check {
-        if self.settings.verify_existing { Check::Bytes } else { Check::Size }
+        if self.settings.verify_existing || self.settings.force {
+            Check::Bytes
+        } else {
+            Check::Size
+        }
     }
 
     async fn checked_layer(

@@ -18,7 +18,8 @@ pub struct PublishSettings {
     /// Whether a layer that is in the store already is read and hashed before it is used again.
     /// Otherwise its size and its side file must do.
     pub verify_existing: bool,
-    /// Whether a layer that is there and good is written again, if its bytes are others.
+    /// Whether a layer that is there and good is written again, if its bytes are others. All that is
+    /// there is hashed then.
     pub force: bool,
     /// How long another's lock is waited for.
     pub lock_patience: Duration,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storm_oci_convert::publish::{Fault, PublishError, Publisher, Tagged, Written};
-use storm_oci_store::ErrorKind;
+use storm_oci_convert::publish::{Fault, LayerState, PublishError, Publisher, Tagged, Written};
+use storm_oci_store::{Content, ErrorKind};
 
 use super::watched::{Hook, Point};
 use super::{Sample, Site, bytes_of, file_of, layer_file, reference, references};
@@ -96,6 +96,38 @@ pub(crate) async fn what_is_broken_is_repaired(site: &Site) {
     site.must_run("broken:1", &sample).await;
 }
 
+/// A layer is written again only for one who insists, and looking changes nothing.
+pub(crate) async fn a_good_layer_is_written_again_if_asked(site: &Site) {
+    let publisher = site.publisher();
+    let error = publisher.must_exist().await.unwrap_err();
+    assert!(matches!(error, PublishError::NoStore { .. }), "{error}");
+    assert!(error.to_string().contains("; hint: "), "{error}");
+    let file = layer_file(b"hsqs");
+    assert_eq!(publisher.inspect(&file).await.unwrap(), LayerState::Absent);
+    publisher.init().await.unwrap();
+    publisher.must_exist().await.unwrap();
+    let put = async |publisher: &Publisher, bytes: &[u8]| {
+        publisher.publish_layer(&file, file_of(bytes), &Content::of(bytes)).await.unwrap()
+    };
+    let (one, other) = (Content::of(b"hsqs"), Content::of(b"HSQS"));
+    assert_eq!(put(&publisher, b"hsqs").await, (one.clone(), Written::New));
+    // Made by another program, perhaps: as good as this one.
+    assert_eq!(put(&publisher, b"HSQS").await, (one.clone(), Written::Present));
+    let mut settings = site.settings();
+    settings.force = true;
+    let insisting = Publisher::open(settings).unwrap();
+    assert_eq!(put(&insisting, b"HSQS").await, (other.clone(), Written::Repaired));
+    assert_eq!(put(&insisting, b"HSQS").await, (other.clone(), Written::Present));
+    assert_eq!(publisher.inspect(&file).await.unwrap(), LayerState::Present(other.clone()));
+    // Not even bytes of the right length are believed then.
+    let name = format!("layers/{file}");
+    site.damage(&name, b"XSQS").await;
+    assert_eq!(put(&insisting, b"HSQS").await, (other, Written::Repaired));
+    assert_eq!(site.read(&name).await, b"HSQS");
+    let tag_map = publisher.read_tag_map().await.unwrap();
+    assert_eq!(tag_map, site.tag_map_text().await);
+}
+
 /// What an upload must never do is end as if it had succeeded.
 pub(crate) async fn an_upload_of_other_bytes_leaves_nothing(site: &Site) {
     let publisher = site.publisher();
@@ -103,10 +135,10 @@ pub(crate) async fn an_upload_of_other_bytes_leaves_nothing(site: &Site) {
     let before = site.names("layers").await;
     for size in [5, 9 << 20] {
         let file = layer_file(&bytes_of(7, size));
-        let promised = storm_oci_store::Content::of(&bytes_of(8, size));
+        let promised = Content::of(&bytes_of(8, size));
         let error = publisher.publish_layer(&file, file_of(&bytes_of(7, size)), &promised).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Mismatch);
-        let short = storm_oci_store::Content { size: promised.size + 1, ..promised };
+        let short = Content { size: promised.size + 1, ..promised };
         let error = publisher.publish_layer(&file, file_of(&bytes_of(7, size)), &short).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Mismatch);
     }
