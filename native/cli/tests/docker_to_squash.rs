@@ -152,13 +152,16 @@ fn cleanup_takes_two_steps() {
 }
 
 #[test]
-fn magic_files_are_refused_rather_than_passed_over() {
+fn only_images_with_the_magic_file_are_taken() {
     let scene = Scene::new();
     let image = scene.image("two", "storm/two:1");
     scene.done(&["bootstrap"]);
-    let publish = ["pull-build-push-update", &image, "--check-magic-file"];
-    let refused = scene.run_at("store", &publish);
-    assert_eq!(refused.code, Some(2), "{refused:?}");
-    assert!(refused.err.contains("--check-magic-file"), "{refused:?}");
+    let checked =
+        |file| ["pull-build-push-update", &image, "--check-magic-file", "--magic-file", file];
+    let refused = scene.refused(&checked("etc/dockerfile-version"));
+    assert!(refused.err.contains("`etc/dockerfile-version`"), "{refused:?}");
     assert_eq!(scene.map(), [""; 0]);
+    // Of the lower layer.
+    scene.done(&checked("lower"));
+    assert_eq!(scene.map().len(), 1);
 }
