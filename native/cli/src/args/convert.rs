@@ -44,7 +44,7 @@ pub(crate) struct ConvertArgs {
     /// How squashfs layers are compressed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) compression: CompressionArg,
-    /// How hard: 1 to 9 for gzip, by default 6; 1 to 22 for zstd, by default 3.
+    /// How hard: 1 to 9 for gzip, by default 5; 1 to 22 for zstd, by default 3.
     #[arg(long, value_name = "N")]
     pub(crate) compression_level: Option<u8>,
     /// How many threads compress. By default one a processor.

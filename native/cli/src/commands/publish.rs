@@ -285,7 +285,7 @@ fn options(
 
 fn compression(args: &ConvertArgs) -> Result<Compression, CliError> {
     let (name, levels, default) = match args.compression {
-        CompressionArg::Gzip => ("gzip", 1..=9, 6),
+        CompressionArg::Gzip => ("gzip", 1..=9, 5),
         CompressionArg::Zstd => ("zstd", 1..=22, 3),
     };
     let level = args.compression_level.unwrap_or(default);

@@ -21,9 +21,10 @@ pub enum Compression {
 }
 
 impl Default for Compression {
-    /// Gzip at level 6.
+    /// Gzip at libdeflate's level 5, which takes a sixth less time than its 6 and still makes a
+    /// smaller file than zlib's 6.
     fn default() -> Self {
-        Self::Gzip { level: 6 }
+        Self::Gzip { level: 5 }
     }
 }
 
@@ -39,7 +40,7 @@ pub struct SquashfsOptions {
 }
 
 impl Default for SquashfsOptions {
-    /// Gzip at level 6, blocks of 128 KiB, a thread for each processor.
+    /// Gzip at level 5, blocks of 128 KiB, a thread for each processor.
     fn default() -> Self {
         Self {
             compression: Compression::default(),
