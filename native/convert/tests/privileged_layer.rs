@@ -141,16 +141,13 @@ fn distributions_become_what_gnu_tar_unpacks() {
     for layer in layers {
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
-        let mut unsquash = Command::new("unsquashfs");
-        unsquash.args(["-no-progress", "-quiet", "-d"]).arg(path("original")).arg(&layer);
-        run(&mut unsquash);
-        packed(&path("original"), &path("tar"), &XATTRS);
-        fs::remove_dir_all(path("original")).unwrap();
+        let mut inflate = Command::new("sh");
+        run(inflate.args(["-c", "gzip -dc \"$0\" > \"$1\""]).arg(layer.path()).arg(path("tar")));
         let expected = unpacked(&path("tar"), &path("tree"));
         fs::remove_dir_all(path("tree")).unwrap();
         assert!(expected.len() > 300, "{layer:?} has {} files", expected.len());
         converted(&path("tar"), &path("file"), &mut Parents::default());
-        assert_same(&expected, &mounted(&path("file")), &layer.display().to_string());
+        assert_same(&expected, &mounted(&path("file")), &layer.path().display().to_string());
         assert_second_opinion(&path("tar"), &path("file"));
     }
 }

@@ -1,18 +1,21 @@
-//! The demo's image, as squashfs layers: a base system, a JDK, and what shows overlay semantics.
+//! The demo's image, as a builder of images would hand it over: an OCI layout of a base system, a
+//! JDK, and what shows overlay semantics.
 //!
-//! The first two come from Debian's packages and are kept in the cache under a key of their
+//! The first two layers come from Debian's packages and are kept in the cache under a key of their
 //! recipe. The third deletes a file of the base by a whiteout, hides a directory of it by an opaque
 //! one, and names the image.
 
+mod oci_layout;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{
-    CWD, FileType, Mode, XattrFlags, llistxattr, lremovexattr, lsetxattr, makedev, mknodat,
-};
+use rustix::fs::{lgetxattr, llistxattr, lremovexattr};
 
 use crate::{E2eError, Layout, command, files, say};
+pub use oci_layout::Archive;
 
 /// A file of Debian's `base-files` that the top layer deletes.
 pub const WHITEOUT: &str = "/etc/issue.net";
@@ -28,33 +31,44 @@ pub const VARIANT: &str = "VARIANT_ID=storm-oci-demo";
 /// Any fixed time: a layer's bytes depend on its content alone.
 const EPOCH: &str = "1700000000";
 
+/// How `tar` makes a layer; see tar(1).
+const ARCHIVE_OPTIONS: &str = "--format=pax --sort=name --numeric-owner --xattrs \
+    --xattrs-include=* --pax-option=delete=atime,delete=ctime";
+
 /// The recipes; a change of one is another layer.
 const BASE_RECIPE: &str = include_str!("../image/base.sh");
 const JDK_RECIPE: &str = include_str!("../image/jdk.sh");
 
-/// The demo's layers, lowest first.
+/// What hides everything of lower layers in its directory, in an archive.
+const OPAQUE_MARK: &str = ".wh..wh..opq";
+/// What begins the name of an entry that hides one of lower layers, in an archive.
+const WHITEOUT_PREFIX: &str = ".wh.";
+
+/// Makes the demo's image; gives the reference that `storm-oci image publish` takes.
 ///
 /// # Errors
 ///
-/// [`E2eError`] when packages cannot be fetched or squashfs files not be made.
-pub fn layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
+/// [`E2eError`] when packages cannot be fetched or archives not be made.
+pub fn build(layout: &Layout) -> Result<String, E2eError> {
     let [base, jdk] = debian(layout)?;
-    let top = layout.scratch("top.sqsh");
-    top_layer(layout, &top_tree(layout), &base, &top)?;
-    Ok(vec![base, jdk, top])
+    let tree = layout.scratch("top");
+    make_top_tree(&tree)?;
+    let top = Archive::at(&layout.scratch, "top");
+    top.make(&tree, &layout.log("image"))?;
+    oci_layout::write(&layout.scratch("oci-layout"), &[base, jdk, top])
 }
 
 /// The base system and the JDK, from the cache unless this is the first time.
 ///
 /// # Errors
 ///
-/// [`E2eError`] when packages cannot be fetched or squashfs files not be made.
-pub fn debian(layout: &Layout) -> Result<[PathBuf; 2], E2eError> {
+/// As [`build`].
+pub fn debian(layout: &Layout) -> Result<[Archive; 2], E2eError> {
     let cache = layout.cache.join("image");
     files::make_dir(&cache)?;
-    let base_key = short_key(&[BASE_RECIPE, EPOCH]);
-    let base = cache.join(format!("base-{base_key}.sqsh"));
-    let jdk = cache.join(format!("jdk-{}.sqsh", short_key(&[&base_key, JDK_RECIPE])));
+    let base_key = base_key();
+    let base = Archive::at(&cache, &format!("base-{base_key}"));
+    let jdk = Archive::at(&cache, &format!("jdk-{}", short_key(&[&base_key, JDK_RECIPE])));
     if base.exists() && jdk.exists() {
         say::line(format!("base and JDK layers from {}", cache.display()));
     } else {
@@ -67,10 +81,8 @@ pub fn debian(layout: &Layout) -> Result<[PathBuf; 2], E2eError> {
     Ok([base, jdk])
 }
 
-/// What the top layer is made of, once [`layers`] has made it.
-#[must_use]
-pub fn top_tree(layout: &Layout) -> PathBuf {
-    layout.scratch("top")
+fn base_key() -> String {
+    short_key(&[BASE_RECIPE, ARCHIVE_OPTIONS])
 }
 
 fn short_key(parts: &[&str]) -> String {
@@ -79,7 +91,12 @@ fn short_key(parts: &[&str]) -> String {
     key
 }
 
-fn debian_layers(layout: &Layout, build: &Path, base: &Path, jdk: &Path) -> Result<(), E2eError> {
+fn debian_layers(
+    layout: &Layout,
+    build: &Path,
+    base: &Archive,
+    jdk: &Archive,
+) -> Result<(), E2eError> {
     let log = layout.log("image");
     let recipes = layout.repository.join("tests/e2e/image");
     let tree = |name: &str| build.join(name);
@@ -99,63 +116,69 @@ fn debian_layers(layout: &Layout, build: &Path, base: &Path, jdk: &Path) -> Resu
         jdk_recipe.arg(tree(name));
     }
     command::run("make the JDK layer", &mut jdk_recipe, &log)?;
-    strip_overlay_marks(&tree("upper"))?;
-    squash(&tree("base"), base, &log)?;
-    squash(&tree("upper"), jdk, &log)
+    base.make(&tree("base"), &log)?;
+    jdk.make(&tree("upper"), &log)
 }
 
-/// The top layer. Its owner and times come from [`squash`].
-fn top_layer(layout: &Layout, tree: &Path, base: &Path, top: &Path) -> Result<(), E2eError> {
-    files::remove_tree(tree)?;
+/// The top layer's tree, with the marks of an archive.
+fn make_top_tree(tree: &Path) -> Result<(), E2eError> {
     let inside = |path: &str| tree.join(path.trim_start_matches('/'));
     let opaque = inside(OPAQUE);
     files::make_dir(&opaque)?;
-    set_opaque(&opaque)?;
+    files::write(&opaque.join(OPAQUE_MARK), "")?;
     files::write(&opaque.join(OPAQUE_ENTRY), "the rest of this directory is hidden\n")?;
-    make_whiteout(&inside(WHITEOUT))?;
+    hide(&inside(WHITEOUT))?;
     files::make_dir(&tree.join("usr/lib"))?;
     files::write(
         &inside(OS_RELEASE),
         format!(
-            "PRETTY_NAME=\"storm-oci demo image (Debian 12, {} layers)\"\nNAME=\"Debian GNU/Linux\"\n\
-             VERSION_ID=\"12\"\nID=debian\n{VARIANT}\nIMAGE_ID={}\n",
-            3,
-            base.file_stem().unwrap_or_default().to_string_lossy(),
+            "PRETTY_NAME=\"storm-oci demo image (Debian 12, 3 layers)\"\nNAME=\"Debian GNU/Linux\"\n\
+             VERSION_ID=\"12\"\nID=debian\n{VARIANT}\nIMAGE_ID=base-{}\n",
+            base_key(),
         ),
-    )?;
-    squash(tree, top, &layout.log("image"))
+    )
 }
 
-fn make_whiteout(path: &Path) -> Result<(), E2eError> {
-    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).map_err(|error| {
-        E2eError::File { verb: "make whiteout", path: path.to_owned(), source: error.into() }
-    })
+/// Hides what lower layers have at this path.
+fn hide(path: &Path) -> Result<(), E2eError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    files::write(&path.with_file_name(format!("{WHITEOUT_PREFIX}{name}")), "")
 }
 
-fn set_opaque(path: &Path) -> Result<(), E2eError> {
-    lsetxattr(path, "trusted.overlay.opaque", b"y", XattrFlags::empty()).map_err(|error| {
-        E2eError::File { verb: "make opaque", path: path.to_owned(), source: error.into() }
-    })
-}
-
-/// Removes what overlay notes about the file system it was made on. `opaque` is content and stays.
-fn strip_overlay_marks(tree: &Path) -> Result<(), E2eError> {
+/// Turns overlay's marks into those of an archive, and removes what overlay notes about the file
+/// system it was made on.
+///
+/// # References
+///
+/// OCI image spec, `layer.md`, "Whiteouts".
+fn mark_as_archive(tree: &Path) -> Result<(), E2eError> {
     let failed = |source: std::io::Error| E2eError::File {
-        verb: "change the attributes of",
+        verb: "change the marks of",
         path: tree.to_owned(),
         source,
     };
+    let metadata = fs::symlink_metadata(tree).map_err(failed)?;
+    if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
+        files::remove(tree)?;
+        return hide(tree);
+    }
     let mut names = Vec::with_capacity(4096);
     llistxattr(tree, rustix::buffer::spare_capacity(&mut names))
         .map_err(|error| failed(error.into()))?;
-    for name in names.split(|byte| *byte == 0) {
-        if name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque" {
-            lremovexattr(tree, name).map_err(|error| failed(error.into()))?;
+    for name in names.split(|byte| *byte == 0).filter(|name| name.starts_with(b"trusted.overlay."))
+    {
+        let mut value = Vec::with_capacity(1);
+        let is_opaque = name == b"trusted.overlay.opaque"
+            && lgetxattr(tree, name, rustix::buffer::spare_capacity(&mut value)).is_ok()
+            && value == b"y";
+        lremovexattr(tree, name).map_err(|error| failed(error.into()))?;
+        if is_opaque {
+            files::write(&tree.join(OPAQUE_MARK), "")?;
         }
     }
-    if fs::symlink_metadata(tree).map_err(failed)?.is_dir() {
+    if metadata.is_dir() {
         for entry in files::list(tree)? {
-            strip_overlay_marks(&entry)?;
+            mark_as_archive(&entry)?;
         }
     }
     Ok(())
@@ -177,15 +200,4 @@ pub fn squash(tree: &Path, file: &Path, log: &Path) -> Result<(), E2eError> {
         .env("SOURCE_DATE_EPOCH", EPOCH);
     command::run("make a squashfs layer", &mut command, log)?;
     files::rename(&part, file)
-}
-
-/// Makes an EROFS file of a tree.
-///
-/// # Errors
-///
-/// [`E2eError::Ended`] when `mkfs.erofs` fails.
-pub fn make_erofs(tree: &Path, file: &Path, log: &Path) -> Result<(), E2eError> {
-    let mut command = Command::new("mkfs.erofs");
-    command.arg("-T").arg(EPOCH).arg("--quiet").arg(file).arg(tree);
-    command::run("make an EROFS layer", &mut command, log)
 }

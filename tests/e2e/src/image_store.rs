@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! layers/<digest>.sqsh       and <digest>.sqsh.json, the digest and size of the squashfs file
-//! layers/<digest>.erofs      named by its own digest
 //! config/<digest>            image configs
 //! manifests/<digest>
 //! image-tag-to-hash          tag[,tag]:digest[#comment]
@@ -19,8 +18,6 @@ use crate::{E2eError, files};
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-/// The media type of an EROFS file, for itself.
-pub const EROFS: &str = "application/vnd.erofs.layer.v1";
 
 /// A layer as a manifest names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,7 +41,6 @@ impl Layer {
 #[derive(Debug)]
 pub struct ImageStore {
     root: PathBuf,
-    tag_lines: Vec<String>,
 }
 
 impl ImageStore {
@@ -57,8 +53,8 @@ impl ImageStore {
         for directory in ["layers", "config", "manifests"] {
             files::make_dir(&root.join(directory))?;
         }
-        let store = Self { root: root.to_owned(), tag_lines: Vec::new() };
-        store.write_tag_map()?;
+        let store = Self { root: root.to_owned() };
+        files::write(&store.tag_map(), "# tag[,tag]:digest of the manifest[#comment]\n")?;
         Ok(store)
     }
 
@@ -90,17 +86,6 @@ impl ImageStore {
         files::link_or_copy(file, &path)?;
         self.write_side_file(&digest, &digest, size)?;
         Ok(Layer::squashfs(digest, size))
-    }
-
-    /// Adds an EROFS file under its own digest, which is all that its bytes are proved by.
-    ///
-    /// # Errors
-    ///
-    /// [`E2eError::File`].
-    pub fn add_erofs_layer(&self, file: &Path) -> Result<Layer, E2eError> {
-        let (digest, size) = files::digest(file)?;
-        files::link_or_copy(file, &self.root.join("layers").join(format!("{digest}.erofs")))?;
-        Ok(Layer { digest, size, media_type: EROFS })
     }
 
     /// Adds or replaces a layer under a digest that need not be its own. With `expected`, its side
@@ -136,7 +121,7 @@ impl ImageStore {
     /// # Errors
     ///
     /// [`E2eError::File`].
-    pub fn add_image(&mut self, tags: &[&str], layers: &[Layer]) -> Result<String, E2eError> {
+    pub fn add_image(&self, tags: &[&str], layers: &[Layer]) -> Result<String, E2eError> {
         let digests: Vec<String> =
             layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
         let config = json!({
@@ -182,7 +167,7 @@ impl ImageStore {
     /// # Errors
     ///
     /// [`E2eError::File`].
-    pub fn add_manifest(&mut self, tags: &[&str], manifest: &Value) -> Result<String, E2eError> {
+    pub fn add_manifest(&self, tags: &[&str], manifest: &Value) -> Result<String, E2eError> {
         let manifest = manifest.to_string();
         let digest = files::digest_of(&manifest);
         files::write(&self.root.join("manifests").join(&digest), &manifest)?;
@@ -199,8 +184,11 @@ impl ImageStore {
     /// # Errors
     ///
     /// [`E2eError::File`].
-    pub fn replace_image(&mut self, tag: &str, layers: &[Layer]) -> Result<String, E2eError> {
-        self.tag_lines.retain(|line| !line.starts_with(&format!("{tag}:")));
+    pub fn replace_image(&self, tag: &str, layers: &[Layer]) -> Result<String, E2eError> {
+        let of_tag = format!("{tag}:");
+        let lines = files::read(&self.tag_map())?;
+        let kept = lines.lines().filter(|line| !line.starts_with(&of_tag));
+        files::replace(&self.tag_map(), kept.map(|line| format!("{line}\n")).collect::<String>())?;
         self.add_image(&[tag], layers)
     }
 
@@ -209,16 +197,8 @@ impl ImageStore {
     /// # Errors
     ///
     /// [`E2eError::File`].
-    pub fn add_tag_line(&mut self, line: &str) -> Result<(), E2eError> {
-        self.tag_lines.push(line.to_owned());
-        self.write_tag_map()
-    }
-
-    fn write_tag_map(&self) -> Result<(), E2eError> {
-        let lines: String = self.tag_lines.iter().map(|line| format!("{line}\n")).collect();
-        files::replace(
-            &self.tag_map(),
-            format!("# tag[,tag]:digest of the manifest[#comment]\n{lines}"),
-        )
+    pub fn add_tag_line(&self, line: &str) -> Result<(), E2eError> {
+        let lines = files::read(&self.tag_map())?;
+        files::replace(&self.tag_map(), format!("{lines}{line}\n"))
     }
 }

@@ -25,6 +25,7 @@ pub mod node;
 pub mod operate;
 pub mod packages;
 pub mod process;
+pub mod publish;
 pub mod say;
 pub mod slots;
 pub mod storm_conf;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::accounts::{self, Account};
 use crate::cluster::class_path;
+use crate::publish::publish;
 use crate::say::Steps;
 use crate::storm_conf::{self, Ports, Settings};
 use crate::{E2eError, Layout, Testbed, command, files, image, traces};
@@ -20,6 +21,8 @@ pub const STEPS: usize = 5;
 /// The tag of the image of small workers.
 pub const IMAGE: &str = "storm/small:1";
 
+/// The tag of the demo's image, of which the next one has the base system and the JDK.
+const BASE_IMAGE: &str = "storm/demo:1";
 /// The tag of the image of workers that are small, but Java.
 pub const JAVA_IMAGE: &str = "storm/java:1";
 
@@ -59,15 +62,14 @@ impl Node {
     ///
     /// [`E2eError`]: the first step that fails; what was made is removed.
     pub fn create(layout: Layout, steps: &mut Steps) -> Result<Self, E2eError> {
-        let mut testbed = Testbed::install(layout, steps)?;
+        let testbed = Testbed::install(layout, steps)?;
         let layout = testbed.layout.clone();
         steps.begin("the image of small workers, and what drives them");
         let layer = testbed.store.add_layer(&small_layer(&layout)?)?;
         testbed.store.add_image(&[IMAGE], &[layer])?;
-        let mut layers = Vec::new();
-        for file in java_layers(&layout)? {
-            layers.push(testbed.store.add_layer(&file)?);
-        }
+        let mut layers = publish(&layout, &image::build(&layout)?, BASE_IMAGE, &[])?.layers;
+        layers.pop();
+        layers.push(testbed.store.add_layer(&before_java(&layout)?)?);
         testbed.store.add_image(&[JAVA_IMAGE], &layers)?;
         compile(&layout)?;
         write_conf(&layout, &testbed.daemon)?;
@@ -153,18 +155,15 @@ fn small_layer(layout: &Layout) -> Result<PathBuf, E2eError> {
     Ok(file)
 }
 
-/// The demo's base system and JDK, and on top what stands before its `java`.
-fn java_layers(layout: &Layout) -> Result<Vec<PathBuf>, E2eError> {
-    let mut layers = image::layers(layout)?;
-    layers.pop();
+/// What stands before the JDK's `java`.
+fn before_java(layout: &Layout) -> Result<PathBuf, E2eError> {
     let tree = layout.scratch("before-java");
     let bin = tree.join("usr/local/bin");
     files::make_dir(&bin)?;
     write_program(&bin.join("java"), JAVA)?;
     let file = layout.scratch("before-java.sqsh");
     image::squash(&tree, &file, &layout.log("image"))?;
-    layers.push(file);
-    Ok(layers)
+    Ok(file)
 }
 
 fn write_program(path: &Path, content: &str) -> Result<(), E2eError> {

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::accounts::{self, Account};
 use crate::cluster::Cluster;
 use crate::image_store::{ImageStore, Layer};
+use crate::publish::publish;
 use crate::say::{self, Steps};
 use crate::storm_conf::Settings;
 use crate::{
@@ -38,6 +39,8 @@ pub struct Testbed {
     pub other: Account,
     /// The image store.
     pub store: ImageStore,
+    /// Where `storm-oci` gets [`IMAGE`] from.
+    pub reference: String,
     /// The layers of [`IMAGE`], lowest first.
     pub layers: Vec<Layer>,
     /// What the launcher made of the configuration that `make install` put there.
@@ -59,11 +62,10 @@ impl Testbed {
         topology::build(&testbed.layout)?;
 
         steps.begin("the image");
-        for file in image::layers(&testbed.layout)? {
-            testbed.layers.push(testbed.store.add_layer(&file)?);
-        }
-        let digest = testbed.store.add_image(&[IMAGE], &testbed.layers)?;
-        say::fact("image", format!("{IMAGE} = sha256:{digest}"));
+        testbed.reference = image::build(&testbed.layout)?;
+        let published = publish(&testbed.layout, &testbed.reference, IMAGE, &[])?;
+        say::fact("image", format!("{IMAGE} = sha256:{}", published.digest));
+        testbed.layers = published.layers;
         for layer in &testbed.layers {
             say::fact("layer", format!("sha256:{} {} MB", layer.digest, layer.size / 1_000_000));
         }
@@ -130,6 +132,7 @@ impl Testbed {
             user,
             other,
             store,
+            reference: String::new(),
             layers: Vec::new(),
             example_config,
             cluster: None,

@@ -1,26 +1,22 @@
-//! The same image with an EROFS layer on top.
+//! The same image in EROFS layers.
 
 use storm_oci_e2e::container::{self, Container};
-use storm_oci_e2e::image_store::EROFS;
+use storm_oci_e2e::publish::publish;
 use storm_oci_e2e::verdicts::{holds, same};
-use storm_oci_e2e::{E2eError, Testbed, image, topology};
+use storm_oci_e2e::{E2eError, Testbed, topology};
 
 use crate::containment;
 
 /// The topology.
 pub(crate) const NAME: &str = "count-erofs";
+/// The media type of an EROFS file, for itself.
+const EROFS: &str = "application/vnd.erofs.layer.v1";
 /// The image's tag.
 pub(crate) const TAG: &str = "storm/erofs:1";
 
 /// Puts the image into the store.
-pub(crate) fn create(testbed: &mut Testbed) -> Result<(), E2eError> {
-    let layout = &testbed.layout;
-    let file = layout.scratch("top.erofs");
-    image::make_erofs(&image::top_tree(layout), &file, &layout.log("image"))?;
-    let mut layers = testbed.layers.clone();
-    layers.pop();
-    layers.push(testbed.store.add_erofs_layer(&file)?);
-    testbed.store.add_image(&[TAG], &layers).map(|_| ())
+pub(crate) fn create(testbed: &Testbed) -> Result<(), E2eError> {
+    publish(&testbed.layout, &testbed.reference, TAG, &["--layer-format", "erofs"]).map(|_| ())
 }
 
 /// The topology counts, and sees what the EROFS layer has and hides.

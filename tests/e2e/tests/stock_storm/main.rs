@@ -39,7 +39,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), E2eError> {
     let mut steps = Steps::new(testbed::STEPS + 2);
     let mut testbed = Testbed::create(Layout::new("e2e"), &mut steps)?;
     let bad = BadImages::create(&mut testbed)?;
-    erofs::create(&mut testbed)?;
+    erofs::create(&testbed)?;
     let mount = testbed.layout.scratch("operators");
     files::make_dir(&mount)?;
     let mut allowed: Vec<String> = bad.all.iter().map(|image| image.tag.clone()).collect();
