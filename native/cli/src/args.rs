@@ -8,7 +8,7 @@ mod store;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use convert::{CompressionArg, ConvertArgs, SourceArgs};
+pub(crate) use convert::{CompressionArg, ConvertArgs, LayerFormatArg, SourceArgs};
 pub(crate) use docker_to_squash::{LogLevel, ScriptCommand, ScriptOptions};
 pub(crate) use image::{
     ConvertCommand, CopyCommand, ImageCommand, ImagesCommand, PublishCommand, PushCommand,

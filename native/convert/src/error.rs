@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use storm_oci_store::{ErrorKind, StoreError};
 
+use crate::erofs::ErofsError;
 use crate::layer::LayerError;
 use crate::publish::PublishError;
 use crate::source::SourceError;
@@ -20,6 +21,9 @@ pub enum ConvertError {
     /// A layer cannot be converted.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A layer cannot become EROFS.
+    #[error(transparent)]
+    Erofs(#[from] ErofsError),
     /// The image cannot be published, or the store cannot be tended.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -51,6 +55,7 @@ impl ConvertError {
         match self {
             Self::Source(error) => error.kind(),
             Self::Layer(error) => error.kind(),
+            Self::Erofs(error) => error.kind(),
             Self::Publish(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::WorkingDir { cause, .. } => ErrorKind::of_io(cause),

@@ -2,6 +2,7 @@
 
 mod blob;
 mod conversion;
+mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct PublishOptions {
     pub platform: Platform,
     /// How layers are converted, and how much is accepted.
     pub layers: LayerOptions,
+    /// What layers become.
+    pub format: LayerFormat,
     /// Convert layers that the store has.
     pub force: bool,
     /// Where layers are converted. Files there have no name.

@@ -27,6 +27,16 @@ pub(crate) struct SourceArgs {
     pub(crate) authfile: Option<PathBuf>,
 }
 
+/// The file system of a layer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LayerFormatArg {
+    /// Every kernel mounts it.
+    #[default]
+    Squashfs,
+    /// For kernels since 5.4; needs `mkfs.erofs` and root.
+    Erofs,
+}
+
 /// How squashfs is compressed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum CompressionArg {
@@ -41,6 +51,9 @@ pub(crate) enum CompressionArg {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Layers")]
 pub(crate) struct ConvertArgs {
+    /// The layers' file system.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) layer_format: LayerFormatArg,
     /// How squashfs layers are compressed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) compression: CompressionArg,

@@ -11,12 +11,12 @@ use storm_oci_convert::layer::LayerOptions;
 use storm_oci_convert::publish::{LayerState, Publisher, Tagged};
 use storm_oci_convert::source::{self, ImageSource, SourceSettings};
 use storm_oci_convert::squashfs::{Compression, SquashfsOptions};
-use storm_oci_store::{Location, Platform, Reference};
+use storm_oci_store::{LayerFormat, Location, Platform, Reference};
 
 use super::{references, writing};
 use crate::access::{Access, place};
 use crate::args::{
-    CompressionArg, ConvertArgs, ConvertCommand, Format, PublishCommand, SourceArgs,
+    CompressionArg, ConvertArgs, ConvertCommand, Format, LayerFormatArg, PublishCommand, SourceArgs,
 };
 use crate::failure::CliError;
 use crate::output;
@@ -278,6 +278,10 @@ fn options(
     Ok(PublishOptions {
         platform,
         layers: LayerOptions { limits, squashfs, strict: args.strict },
+        format: match args.layer_format {
+            LayerFormatArg::Squashfs => LayerFormat::Squashfs,
+            LayerFormatArg::Erofs => LayerFormat::Erofs,
+        },
         force,
         working_dir: args.working_dir.clone().unwrap_or_else(env::temp_dir),
     })

@@ -8,7 +8,7 @@ use storm_oci_convert::image::PublishOptions;
 use storm_oci_convert::layer::LayerOptions;
 use storm_oci_convert::source::{self, SourceImage, SourceSettings};
 use storm_oci_convert::squashfs::SquashfsOptions;
-use storm_oci_store::{Location, Platform, Reference};
+use storm_oci_store::{LayerFormat, Location, Platform, Reference};
 
 use super::{Script, image_and_tags};
 use crate::access::Access;
@@ -147,6 +147,7 @@ fn options(script: &Script<'_>, working_dir: &Path) -> PublishOptions {
             squashfs: SquashfsOptions::default(),
             strict: false,
         },
+        format: LayerFormat::Squashfs,
         force: script.options.force,
         working_dir: working_dir.to_owned(),
     }

@@ -6,13 +6,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use storm_oci_store::{Content, Digest};
+use storm_oci_store::{Content, Digest, LayerFile, LayerFormat};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blob::{self, Blob};
+use super::place::Place;
 use super::{Event, Observer, PublishOptions, squashfs};
 use crate::ConvertError;
-use crate::layer::{self, ConvertedLayer, ExpectedBlob, LayerError, Parents};
+use crate::layer::{self, ConvertedLayer, ExpectedBlob, Parents};
 use crate::publish::{LayerState, PublishedLayer, Publisher};
 use crate::source::{ImageSource, SourceLayer};
 
@@ -57,12 +58,16 @@ impl Conversion {
 
     /// Goes on over a layer if the store has it, and converts it if not.
     pub(super) async fn keep_or_convert(&mut self, layer: SourceLayer) -> Result<(), ConvertError> {
+        if self.options.format == LayerFormat::Erofs {
+            // It is named by what it will be.
+            return self.convert(layer).await;
+        }
         let state = self.publisher.layer_state(&squashfs(&layer)).await?;
         let LayerState::Present(content) = state else {
             return self.convert(layer).await;
         };
         self.observer.told(Event::Kept { layer: &layer.digest });
-        self.files.insert(layer.digest.clone(), published(&layer, content));
+        self.files.insert(layer.digest.clone(), published(&layer, squashfs(&layer), content));
         self.below.push(layer);
         self.parents = None;
         Ok(())
@@ -89,15 +94,19 @@ impl Conversion {
         self.converted += 1;
         self.finish_writing().await?;
         let (publisher, observer) = (Arc::clone(&self.publisher), Arc::clone(&self.observer));
-        let (written, file, content) = (layer.clone(), work.file, work.layer.file);
+        let (written, file, content) = (layer.clone(), work.file, work.content);
+        let format = self.options.format;
         self.writing = Some(tokio::spawn(async move {
             let (digest, size) = (&written.digest, content.size);
             observer.told(Event::Writing { layer: digest, size });
-            let outcome = publisher.publish_layer(&squashfs(&written), file, &content).await;
-            let (content, _) = outcome?;
+            let name = match format {
+                LayerFormat::Squashfs => squashfs(&written),
+                LayerFormat::Erofs => LayerFile { digest: content.sha256.clone(), format },
+            };
+            let (content, _) = publisher.publish_layer(&name, file, &content).await?;
             let file_size = content.size;
             observer.told(Event::Written { layer: digest, size: written.size, file_size });
-            Ok(published(&written, content))
+            Ok(published(&written, name, content))
         }));
         self.below.push(layer);
         Ok(())
@@ -126,13 +135,13 @@ impl Conversion {
         layer: &SourceLayer,
         mut parents: Parents,
     ) -> Result<Work, ConvertError> {
-        let file = tempfile::tempfile_in(&self.options.working_dir)
-            .map_err(|cause| self.no_file("make", cause))?;
-        let copy = file.try_clone().map_err(|cause| self.no_file("open", cause))?;
-        let (expected, options) = (expected(layer), self.options.layers.clone());
+        let (expected, options) = (expected(layer), self.options.clone());
+        let place = Place::make(&options).map_err(|cause| self.no_file("make", cause))?;
+        let copy = place.squashfs.try_clone().map_err(|cause| self.no_file("open", cause))?;
         self.read(layer, true, move |blob| {
-            let layer = layer::convert(blob, &expected, &mut parents, copy, &options)?;
-            Ok(Work { layer, parents, file })
+            let layer = layer::convert(blob, &expected, &mut parents, copy, &options.layers)?;
+            let (file, content) = place.finish(&layer)?;
+            Ok(Work { layer, parents, file, content })
         })
         .await
     }
@@ -157,7 +166,7 @@ impl Conversion {
         &self,
         layer: &SourceLayer,
         told: bool,
-        work: impl FnOnce(Blob) -> Result<T, LayerError> + Send + 'static,
+        work: impl FnOnce(Blob) -> Result<T, ConvertError> + Send + 'static,
     ) -> Result<T, ConvertError> {
         let stream = self.source.blob(layer).await?;
         let observer = told.then(|| Arc::clone(&self.observer));
@@ -167,7 +176,7 @@ impl Conversion {
         match outcome {
             Ok(done) => Ok(done),
             // A transfer that broke says more than that it ended early.
-            Err(error) => Err(transfer.failure().await.map_or(error.into(), ConvertError::from)),
+            Err(error) => Err(transfer.failure().await.map_or(error, ConvertError::from)),
         }
     }
 
@@ -185,6 +194,7 @@ struct Work {
     layer: ConvertedLayer,
     parents: Parents,
     file: File,
+    content: Content,
 }
 
 fn expected(layer: &SourceLayer) -> ExpectedBlob {
@@ -195,7 +205,6 @@ fn expected(layer: &SourceLayer) -> ExpectedBlob {
     }
 }
 
-fn published(layer: &SourceLayer, content: Content) -> PublishedLayer {
-    let (blob, blob_size) = (layer.digest.clone(), layer.size);
-    PublishedLayer { blob, blob_size, file: squashfs(layer), content }
+fn published(layer: &SourceLayer, file: LayerFile, content: Content) -> PublishedLayer {
+    PublishedLayer { blob: layer.digest.clone(), blob_size: layer.size, file, content }
 }
