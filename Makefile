@@ -9,6 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(TARGET_DIR)/release/libstorm_oci.so
 LAUNCHER := $(TARGET_DIR)/launcher/worker-launcher
 INIT := $(TARGET_DIR)/launcher/storm-oci-init
+CLI := $(TARGET_DIR)/release/storm-oci
 JAR := build/libs/storm-oci.jar
 METRICS_JAR := build/metrics/libs/storm-oci-metrics.jar
 
@@ -29,23 +30,23 @@ endif
 
 # Tests that need root have names that begin so; the rest of a crate's tests need nothing.
 PRIVILEGED := privileged_% attack_%
-NATIVE_TESTS := $(basename $(notdir $(wildcard native/*/tests/*.rs)))
+NATIVE_TESTS := $(basename $(notdir $(wildcard $(foreach crate,bridge store supervisor,native/$(crate)/tests/*.rs))))
 # Tests that need a store's daemons.
 REMOTE := hdfs_% kerberos_% s3_% http_% faults_% registry_%
 PLAIN_TESTS := $(filter-out $(PRIVILEGED) $(REMOTE),$(NATIVE_TESTS))
 REMOTE_TESTS := $(filter $(REMOTE),$(NATIVE_TESTS))
 PRIVILEGED_TESTS := $(filter $(PRIVILEGED),$(NATIVE_TESTS))
-TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-jvm test-slots test-e2e test-lifecycle-short test-supervisor-life-short
+TIERS := check test-unit test-request test-schema test-fuzz test-launcher test-guards test-ladder test-vm test-store test-convert test-jvm test-slots test-e2e test-lifecycle-short test-supervisor-life-short
 
 .PHONY: help build library launcher init jar install demo check fmt fuzz test test-lifecycle test-supervisor-life test-scale bench bench-launch bench-store bench-convert bench-life clean test-faults test-endurance test-lifecycle-vm $(filter test-%,$(TIERS))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: library launcher init jar ## build the library, the launcher (for CONF_DIR), its init and the jars
+build: library launcher init jar ## build the library, the command, the launcher (for CONF_DIR), its init and the jars
 
 library:
-	$(AS_CALLER) cargo build --release -p storm-oci-bridge
+	$(AS_CALLER) cargo build --release -p storm-oci-bridge -p storm-oci-cli
 
 # Alone, so that no other crate's choice of features reaches root's program.
 launcher:
@@ -67,7 +68,12 @@ install: build ## install below PREFIX for the group GROUP; the launcher reads C
 	  echo "make install: cannot install a test build of the launcher: build it without features" >&2; exit 1; }
 	@getent group '$(GROUP)' >/dev/null || { \
 	  echo "make install: cannot find the group '$(GROUP)': create it, or name another with GROUP=" >&2; exit 1; }
-	umask 022; mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/storm-oci' '$(DESTDIR)$(CONF_DIR)'
+	umask 022; mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/storm-oci' '$(DESTDIR)$(CONF_DIR)' \
+	  '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	install -m 0755 '$(CLI)' '$(DESTDIR)$(PREFIX)/bin/storm-oci.new'
+	mv -f '$(DESTDIR)$(PREFIX)/bin/storm-oci.new' '$(DESTDIR)$(PREFIX)/bin/storm-oci'
+	umask 022; '$(CLI)' man '$(DESTDIR)$(PREFIX)/share/man/man1'; \
+	  '$(CLI)' completions bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/storm-oci'
 	install -m 0644 '$(LIBRARY)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new'
 	mv -f '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so.new' '$(DESTDIR)$(PREFIX)/lib/storm-oci/libstorm_oci.so'
 	install -m 0644 '$(JAR)' '$(DESTDIR)$(PREFIX)/lib/storm-oci/storm-oci.jar.new'
@@ -153,6 +159,10 @@ test-faults: ## test-store and a JVM, with 200 fetches killed in each; an hour
 	env STORM_OCI_KILLS=200 cargo test --workspace --test daemons $(REMOTE_TESTS:%=--test %) -- --nocapture
 	gradle --no-daemon --console=plain test -PjvmTests=KilledFetch -PjvmKills=200 \
 	  -PnativeLibrary=$(abspath $(TARGET_DIR))/debug/libstorm_oci.so
+
+test-convert: ## root: images from registries, layouts and archives to layers, compared with other tools', and to stores
+	cargo build --workspace --examples
+	cargo test --no-fail-fast -p storm-oci-convert -p storm-oci-cli --test '*'
 
 # The tests make the library panic hundreds of times; the traces would bury the rest.
 test-jvm: ## the shim and the library in a JVM under -Xcheck:jni
