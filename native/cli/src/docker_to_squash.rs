@@ -1,6 +1,7 @@
 //! The commands of Storm's `docker-to-squash.py`: its arguments, with results that are right.
 
 mod build;
+mod magic_file;
 
 use std::env;
 use std::path::PathBuf;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use storm_oci_store::{Digest, LayerFile, LayerFormat, Platform, Reference};
 
 use crate::ConvertError;
-use crate::layer::{LayerOptions, Warning};
+use crate::Limits;
+use crate::layer::{self, ExpectedBlob, LayerOptions, Sight, Warning};
 use crate::publish::{LayerState, PublishedLayer, Publisher, Tagged, publishable_manifest};
 use crate::source::{ImageSource, SourceImage, SourceLayer};
 use conversion::Conversion;
@@ -209,6 +210,41 @@ pub async fn publish(
     publisher.publish_manifest(&digest, manifest).await?;
     let tagged = publisher.tag(&digest, tags, Some(&image.name)).await?;
     Ok(PublishedImage { digest, image, layers, converted, tagged })
+}
+
+/// What a container of the image would see under a path, as its layers say it; symbolic links are
+/// not followed. Reads layers from the topmost on until one of them says.
+///
+/// # Errors
+///
+/// Those of the source, and of its layers.
+pub async fn look_for(
+    source: &dyn ImageSource,
+    path: &str,
+    platform: &Platform,
+    limits: &Limits,
+) -> Result<Sight, ConvertError> {
+    let image = source.resolve(platform, limits).await?;
+    for layer in image.layers.iter().rev() {
+        let (expected, path, limits) = (expected(layer), path.to_owned(), limits.clone());
+        let seen = blob::read(source, layer, None, move |blob| {
+            Ok(layer::look_for(blob, &expected, &path, &limits)?)
+        });
+        match seen.await? {
+            Sight::Nothing => {}
+            sight => return Ok(sight),
+        }
+    }
+    Ok(Sight::Nothing)
+}
+
+/// What a layer's blob must be.
+fn expected(layer: &SourceLayer) -> ExpectedBlob {
+    ExpectedBlob {
+        digest: layer.digest.clone(),
+        size: Some(layer.size),
+        diff_id: Some(layer.diff_id.clone()),
+    }
 }
 
 /// The image's layers by the files they became.

@@ -10,7 +10,7 @@ use storm_oci_convert::source::{self, SourceImage, SourceSettings};
 use storm_oci_convert::squashfs::SquashfsOptions;
 use storm_oci_store::{LayerFormat, Location, Platform, Reference};
 
-use super::{Script, image_and_tags};
+use super::{Script, image_and_tags, magic_file};
 use crate::access::Access;
 use crate::args::Format;
 use crate::commands::{Image, PublishRequest, publish_images, references};
@@ -24,7 +24,7 @@ pub(super) async fn pull_build_push_update(
 ) -> Result<(), CliError> {
     let publisher = script.store(&script.options.hdfs_root).await?;
     let images = parsed(script, images_and_tags)?;
-    refuse_magic_files(script)?;
+    check_magic_files(script, &images).await?;
     let room = WorkingDir::make(&script.options.working_dir)?;
     let request = PublishRequest {
         images,
@@ -43,7 +43,7 @@ pub(super) async fn pull_build(
     images_and_tags: &[String],
 ) -> Result<(), CliError> {
     let images = parsed(script, images_and_tags)?;
-    refuse_magic_files(script)?;
+    check_magic_files(script, &images).await?;
     for (image, argument) in images.into_iter().zip(images_and_tags) {
         let (typed, _) = image_and_tags(argument)?;
         let built = Built::of(script, typed)?;
@@ -153,9 +153,12 @@ fn options(script: &Script<'_>, working_dir: &Path) -> PublishOptions {
     }
 }
 
-fn refuse_magic_files(script: &Script<'_>) -> Result<(), CliError> {
+async fn check_magic_files(script: &Script<'_>, images: &[Image]) -> Result<(), CliError> {
     if script.options.check_magic_file {
-        return Err(CliError::Usage("--check-magic-file is not supported".to_owned()));
+        for image in images {
+            magic_file::check(&image.reference, &script.options.magic_file, &limits(script))
+                .await?;
+        }
     }
     Ok(())
 }

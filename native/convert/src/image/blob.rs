@@ -7,10 +7,11 @@ use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use storm_oci_store::Digest;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Event, Observer};
-use crate::source::{BlobStream, SourceError};
+use crate::ConvertError;
+use crate::source::{BlobStream, ImageSource, SourceError, SourceLayer};
 
 /// How many pieces wait for the reader; a piece is some ten kilobytes.
 const PIECES: usize = 64;
@@ -24,12 +25,28 @@ pub(super) struct Blob {
     whole: bool,
 }
 
+/// Reads a layer's blob on a thread of its own.
+pub(super) async fn read<T: Send + 'static>(
+    source: &dyn ImageSource,
+    layer: &SourceLayer,
+    observer: Option<Arc<dyn Observer>>,
+    work: impl FnOnce(Blob) -> Result<T, ConvertError> + Send + 'static,
+) -> Result<T, ConvertError> {
+    let (blob, transfer) = begin(source.blob(layer).await?, layer.digest.clone(), observer);
+    let ended = ConvertError::TaskEnded { operation: "convert a layer" };
+    match spawn_blocking(move || work(blob)).await.map_err(|_| ended)? {
+        Ok(done) => Ok(done),
+        // A transfer that broke says more than that it ended early.
+        Err(error) => Err(transfer.failure().await.map_or(error, ConvertError::from)),
+    }
+}
+
 /// The transfer of a blob.
 #[derive(Debug)]
-pub(super) struct Transfer(JoinHandle<Result<(), SourceError>>);
+struct Transfer(JoinHandle<Result<(), SourceError>>);
 
 /// Begins a transfer. Dropping the reader ends it.
-pub(super) fn begin(
+fn begin(
     mut stream: BlobStream,
     layer: Digest,
     observer: Option<Arc<dyn Observer>>,
@@ -59,7 +76,7 @@ pub(super) fn begin(
 
 impl Transfer {
     /// Why it broke, if it did. The reader must be gone.
-    pub(super) async fn failure(self) -> Option<SourceError> {
+    async fn failure(self) -> Option<SourceError> {
         // A transfer panics only if the source does, and then the reader's error says enough.
         self.0.await.ok().and_then(Result::err)
     }
@@ -88,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(
+    async fn read_all(
         pieces: Vec<Result<Bytes, SourceError>>,
     ) -> (io::Result<Vec<u8>>, Option<SourceError>) {
         let (mut blob, transfer) = begin(stream::iter(pieces).boxed(), Digest::of(b""), None);
@@ -102,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_transfer_that_breaks_is_no_end() {
         let pieces = || vec![Ok(Bytes::from_static(b"ab")), Ok(Bytes::new()), Ok("c".into())];
-        let (whole, failure) = read(pieces()).await;
+        let (whole, failure) = read_all(pieces()).await;
         assert_eq!(whole.unwrap(), b"abc");
         assert!(failure.is_none());
 
@@ -111,7 +128,7 @@ mod tests {
             setting: "x".to_owned(),
             problem: "y".to_owned(),
         }));
-        let (whole, failure) = read(broken).await;
+        let (whole, failure) = read_all(broken).await;
         assert_eq!(whole.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(matches!(failure, Some(SourceError::InvalidSettings { .. })));
     }

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use storm_oci_store::{Content, Digest, LayerFile, LayerFormat};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::blob::{self, Blob};
 use super::place::Place;
-use super::{Event, Observer, PublishOptions, squashfs};
+use super::{Event, Observer, PublishOptions, expected, squashfs};
 use crate::ConvertError;
-use crate::layer::{self, ConvertedLayer, ExpectedBlob, Parents};
+use crate::layer::{self, ConvertedLayer, Parents};
 use crate::publish::{LayerState, PublishedLayer, Publisher};
 use crate::source::{ImageSource, SourceLayer};
 
@@ -161,23 +161,14 @@ impl Conversion {
         Ok(parents)
     }
 
-    /// Reads a layer's blob on a thread of its own.
     async fn read<T: Send + 'static>(
         &self,
         layer: &SourceLayer,
         told: bool,
         work: impl FnOnce(Blob) -> Result<T, ConvertError> + Send + 'static,
     ) -> Result<T, ConvertError> {
-        let stream = self.source.blob(layer).await?;
         let observer = told.then(|| Arc::clone(&self.observer));
-        let (blob, transfer) = blob::begin(stream, layer.digest.clone(), observer);
-        let ended = ConvertError::TaskEnded { operation: "convert a layer" };
-        let outcome = spawn_blocking(move || work(blob)).await.map_err(|_| ended)?;
-        match outcome {
-            Ok(done) => Ok(done),
-            // A transfer that broke says more than that it ended early.
-            Err(error) => Err(transfer.failure().await.map_or(error, ConvertError::from)),
-        }
+        blob::read(self.source.as_ref(), layer, observer, work).await
     }
 
     fn no_file(&self, operation: &'static str, cause: io::Error) -> ConvertError {
@@ -195,14 +186,6 @@ struct Work {
     parents: Parents,
     file: File,
     content: Content,
-}
-
-fn expected(layer: &SourceLayer) -> ExpectedBlob {
-    ExpectedBlob {
-        digest: layer.digest.clone(),
-        size: Some(layer.size),
-        diff_id: Some(layer.diff_id.clone()),
-    }
 }
 
 fn published(layer: &SourceLayer, file: LayerFile, content: Content) -> PublishedLayer {

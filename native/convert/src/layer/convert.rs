@@ -112,7 +112,7 @@ pub fn scan(
 }
 
 /// What takes the contents of files.
-trait Contents {
+pub(super) trait Contents {
     fn begin(&mut self) -> Result<(), SquashfsError>;
     fn take(&mut self, piece: Piece<'_>) -> Result<(), SquashfsError>;
     fn end(&mut self) -> Result<ContentId, SquashfsError>;
@@ -153,25 +153,25 @@ impl Contents for Unwanted {
 }
 
 /// Reading one layer.
-struct Pass<'a> {
-    expected: &'a ExpectedBlob,
-    limits: &'a Limits,
-    strict: bool,
+pub(super) struct Pass<'a> {
+    pub(super) expected: &'a ExpectedBlob,
+    pub(super) limits: &'a Limits,
+    pub(super) strict: bool,
 }
 
 /// What was read.
-struct Layer {
+pub(super) struct Layer {
     blob: Content,
     archive: Content,
     entries: u64,
-    normalised: Normalised,
+    pub(super) normalised: Normalised,
 }
 
 /// The archive in a blob, both measured.
 type Archive<R> = TarReader<Measured<Inflate<R>>>;
 
 impl Pass<'_> {
-    fn run<R: Read>(
+    pub(super) fn run<R: Read>(
         &self,
         blob: R,
         parents: &mut Parents,

@@ -14,6 +14,7 @@ mod measure;
 mod normaliser;
 mod parents;
 mod path;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod warnings;
@@ -24,4 +25,5 @@ pub use entry_error::EntryError;
 pub use error::LayerError;
 pub use inflate::Compression;
 pub use parents::Parents;
+pub use sight::{Sight, look_for};
 pub use warnings::{Warning, WarningKind, Warnings};
