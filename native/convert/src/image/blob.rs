@@ -13,8 +13,8 @@ use super::{Event, Observer};
 use crate::ConvertError;
 use crate::source::{BlobStream, ImageSource, SourceError, SourceLayer};
 
-/// How many pieces wait for the reader; a piece is some ten kilobytes.
-const PIECES: usize = 64;
+/// How many pieces wait for the reader; a piece has at most 256 KiB.
+const PIECES: usize = 16;
 
 /// Reads a blob's pieces as they come. Ends with an error if the transfer does not end well.
 #[derive(Debug)]
