@@ -109,7 +109,7 @@ mod tests {
         pieces: Vec<Result<Bytes, SourceError>>,
     ) -> (io::Result<Vec<u8>>, Option<SourceError>) {
         let (mut blob, transfer) = begin(stream::iter(pieces).boxed(), Digest::of(b""), None);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = spawn_blocking(move || {
             let mut whole = Vec::new();
             blob.read_to_end(&mut whole).map(|_| whole)
         });
