@@ -14,7 +14,9 @@ use storm_oci_store::{Digest, LayerFile, LayerFormat, Platform, Reference};
 use crate::ConvertError;
 use crate::Limits;
 use crate::layer::{self, ExpectedBlob, LayerOptions, Sight, Warning};
-use crate::publish::{LayerState, PublishedLayer, Publisher, Tagged, publishable_manifest};
+use crate::publish::{
+    LayerState, PublishError, PublishedLayer, Publisher, Tagged, publishable_manifest,
+};
 use crate::source::{ImageSource, SourceImage, SourceLayer};
 use conversion::Conversion;
 
@@ -189,27 +191,49 @@ pub async fn publish(
     observer: Arc<dyn Observer>,
 ) -> Result<PublishedImage, ConvertError> {
     let image = resolved(source.as_ref(), options, observer.as_ref()).await?;
-    let mut conversion = Conversion::new(source, Arc::clone(&publisher), options, observer);
-    for layer in distinct(&image) {
-        if options.force {
-            conversion.convert(layer).await?;
-        } else {
-            conversion.keep_or_convert(layer).await?;
-        }
+    let way = Way { source, publisher, tags, options, observer };
+    match way.publish(&image).await {
+        // Another removed what this image needs, before there was a tag that said so.
+        Err(ConvertError::Publish(PublishError::Incomplete { .. })) => way.publish(&image).await,
+        outcome => outcome,
     }
-    let (files, converted) = conversion.finish().await?;
-    let layers = in_order(&image, &files);
-    publisher.publish_config(&image.config.digest, image.config_json.clone()).await?;
-    let (manifest, digest) = publishable_manifest(
-        &image.manifest,
-        &image.digest,
-        image.index.as_ref(),
-        &image.config,
-        &layers,
-    )?;
-    publisher.publish_manifest(&digest, manifest).await?;
-    let tagged = publisher.tag(&digest, tags, Some(&image.name)).await?;
-    Ok(PublishedImage { digest, image, layers, converted, tagged })
+}
+
+/// From where to where.
+struct Way<'a> {
+    source: Arc<dyn ImageSource>,
+    publisher: Arc<Publisher>,
+    tags: &'a [Reference],
+    options: &'a PublishOptions,
+    observer: Arc<dyn Observer>,
+}
+
+impl Way<'_> {
+    async fn publish(&self, image: &SourceImage) -> Result<PublishedImage, ConvertError> {
+        let (source, observer) = (Arc::clone(&self.source), Arc::clone(&self.observer));
+        let publisher = &self.publisher;
+        let mut conversion = Conversion::new(source, Arc::clone(publisher), self.options, observer);
+        for layer in distinct(image) {
+            if self.options.force {
+                conversion.convert(layer).await?;
+            } else {
+                conversion.keep_or_convert(layer).await?;
+            }
+        }
+        let (files, converted) = conversion.finish().await?;
+        let layers = in_order(image, &files);
+        publisher.publish_config(&image.config.digest, image.config_json.clone()).await?;
+        let (manifest, digest) = publishable_manifest(
+            &image.manifest,
+            &image.digest,
+            image.index.as_ref(),
+            &image.config,
+            &layers,
+        )?;
+        publisher.publish_manifest(&digest, manifest).await?;
+        let tagged = publisher.tag(&digest, self.tags, Some(&image.name)).await?;
+        Ok(PublishedImage { digest, image: image.clone(), layers, converted, tagged })
+    }
 }
 
 /// What a container of the image would see under a path, as its layers say it; symbolic links are
