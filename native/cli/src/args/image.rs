@@ -20,6 +20,11 @@ const REFERENCES: &str = "References:
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Convert an image and put it into the store, under its tags.
+    ///
+    /// Nothing is published unless all of it is right: digests and sizes of what the registry
+    /// sends, and of what the store has in the end. The tag map is written last, so that
+    /// supervisors see a whole image or none. What the store has already is not sent again; an
+    /// interrupted run is completed by the next.
     Publish(PublishCommand),
     /// Convert an image into a local directory, which is a store of its own.
     Convert(ConvertCommand),
@@ -38,15 +43,12 @@ pub(crate) enum ImageCommand {
     /// Remove images, and the layers that no other image needs.
     Remove(RemoveCommand),
     /// Copy images from one store to another.
+    ///
+    /// The options of stores are those of both; the location alone tells them apart.
     Copy(CopyCommand),
 }
 
 /// `storm-oci image publish`.
-///
-/// Nothing is published unless all of it is right: digests and sizes of what the registry sends,
-/// and of what the store has in the end. The tag map is written last, so that supervisors see a
-/// whole image or none. What the store has already is not sent again; an interrupted run is
-/// completed by the next.
 #[derive(Args, Debug)]
 #[command(after_help = format!("{REFERENCES}
 
@@ -64,15 +66,6 @@ pub(crate) struct PublishCommand {
     /// `docker://`; a layout, an archive or a directory needs one.
     #[arg(long = "tag", short, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    /// Where from.
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    /// How.
-    #[command(flatten)]
-    pub(crate) convert: ConvertArgs,
     /// Convert and write layers again that the store has. Nodes that have them keep theirs.
     #[arg(long, short)]
     pub(crate) force: bool,
@@ -85,6 +78,15 @@ pub(crate) struct PublishCommand {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Where from.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// How.
+    #[command(flatten)]
+    pub(crate) convert: ConvertArgs,
 }
 
 /// `storm-oci image convert`.
@@ -103,12 +105,6 @@ pub(crate) struct ConvertCommand {
     /// The tags it shall have. By default the reference, as with `image publish`.
     #[arg(long = "tag", short, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Where from.
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    /// How.
-    #[command(flatten)]
-    pub(crate) convert: ConvertArgs,
     /// Convert layers again that the directory has.
     #[arg(long, short)]
     pub(crate) force: bool,
@@ -118,6 +114,12 @@ pub(crate) struct ConvertCommand {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Where from.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// How.
+    #[command(flatten)]
+    pub(crate) convert: ConvertArgs,
 }
 
 /// `storm-oci image push`.
@@ -132,15 +134,15 @@ pub(crate) struct PushCommand {
     /// Which of its tags. By default all.
     #[arg(value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image list`.
@@ -149,15 +151,15 @@ pub(crate) struct PushCommand {
   storm-oci image list --store hdfs://ns1/containers
   storm-oci image list --format json --storm-conf /etc/storm/storm.yaml")]
 pub(crate) struct ImagesCommand {
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Those without a tag too.
     #[arg(long, short)]
     pub(crate) all: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image show`.
@@ -168,12 +170,12 @@ pub(crate) struct ShowCommand {
     /// A tag, or the digest of a manifest.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image verify`.
@@ -188,12 +190,12 @@ pub(crate) struct VerifyCommand {
     /// Every image of the store.
     #[arg(long, short)]
     pub(crate) all: bool,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image tag`.
@@ -207,12 +209,12 @@ pub(crate) struct TagCommand {
     /// The tags to add. One that another image has is taken from it.
     #[arg(required = true, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image untag`.
@@ -223,12 +225,12 @@ pub(crate) struct UntagCommand {
     /// The tags to take away.
     #[arg(required = true, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image remove`.
@@ -239,9 +241,6 @@ pub(crate) struct RemoveCommand {
     /// Tags, or digests of manifests.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Remove the other tags of these images with them. Without, one that has any stays.
     #[arg(long)]
     pub(crate) all_tags: bool,
@@ -254,11 +253,12 @@ pub(crate) struct RemoveCommand {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// `storm-oci image copy`.
-///
-/// The options of stores are those of both; the location alone tells them apart.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   storm-oci image copy hdfs://ns1/containers hdfs://ns2/containers storm/debian:12
@@ -276,13 +276,13 @@ pub(crate) struct CopyCommand {
     /// Every tagged image.
     #[arg(long, short)]
     pub(crate) all: bool,
-    /// How both are reached.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Only say what would be copied.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// How both are reached.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }

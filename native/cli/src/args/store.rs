@@ -61,29 +61,26 @@ pub(crate) enum StoreCommand {
   storm-oci store init --store hdfs://ns1/containers
   storm-oci store init --store /srv/storm-images")]
     Init {
-        /// Which store.
-        #[command(flatten)]
-        access: AccessArgs,
         /// Only say what would be made.
         #[arg(long)]
         dry_run: bool,
+        /// Which store.
+        #[command(flatten)]
+        access: AccessArgs,
     },
     /// Remove what no tagged image needs.
+    ///
+    /// Manifests without a tag, and configs, layers and temporary files that no manifest needs, go
+    /// once they are older than the grace period. Never what a tagged image needs.
     Gc(GcCommand),
 }
 
 /// `storm-oci store gc`.
-///
-/// Removes manifests without a tag, and configs, layers and temporary files that no manifest needs,
-/// once they are older than the grace period. Never what a tagged image needs.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   storm-oci store gc --dry-run --store hdfs://ns1/containers
   storm-oci store gc --grace 30d --storm-conf /etc/storm/storm.yaml")]
 pub(crate) struct GcCommand {
-    /// Which store.
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// How old it must be: a number with s, m, h or d.
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = span)]
     pub(crate) grace: Duration,
@@ -96,6 +93,9 @@ pub(crate) struct GcCommand {
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Which store.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
