@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -87,12 +88,21 @@ const NO_PROGRAM: i32 = 127;
 /// the latter would replace the time of every file.
 const NOW: (&str, &str) = ("SOURCE_DATE_EPOCH", "4294967295");
 
-/// `$0` is the squashfs file, `$1` where it is mounted, `$2` the EROFS file. Nothing that depends on
-/// the moment goes into the file: neither the time nor a random UUID.
+/// `$0` is the squashfs file, `$1` where it is mounted, `$2` the EROFS file, `$3` what to do with
+/// extended attributes. Nothing that depends on the moment goes into the file: neither the time nor
+/// a random UUID.
 const SCRIPT: &str = r#"
 mount -t squashfs -o ro,loop,nosuid,nodev,noexec "$0" "$1" || exit
-exec mkfs.erofs --quiet -U00000000-0000-0000-0000-000000000000 "$2" "$1"
+exec mkfs.erofs --quiet "$3" -U00000000-0000-0000-0000-000000000000 "$2" "$1"
 "#;
+
+/// Share an attribute that more than two files have, as by default.
+const SHARE_ATTRIBUTES: &str = "-x2";
+/// Look for none: Linux says of some files on a squashfs without any that they cannot have
+/// attributes, and `mkfs.erofs` takes that for a failure.
+const NO_ATTRIBUTES: &str = "-x-1";
+/// Where a squashfs file says where its table of attributes begins.
+const ATTRIBUTES_AT: u64 = 56;
 
 /// Makes an EROFS file, uncompressed, with what is in a squashfs file. Needs root, `mkfs.erofs`, and
 /// a kernel that mounts the squashfs file. Blocks until it is done; the file is not synced.
@@ -106,10 +116,16 @@ pub fn make(squashfs: &Path, erofs: &Path) -> Result<ErofsFile, ErofsError> {
     }
     let read = |source| ErofsError::Read { path: erofs.to_owned(), source };
     let start = |source| ErofsError::Start { program: "unshare", source };
+    let attributes = match has_attributes(squashfs) {
+        Ok(false) => NO_ATTRIBUTES,
+        // What cannot be read is told better by the mount.
+        Ok(true) | Err(_) => SHARE_ATTRIBUTES,
+    };
     let place = tempfile::tempdir().map_err(read)?;
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT])
         .args([squashfs, place.path(), erofs])
+        .arg(attributes)
         .env("LC_ALL", "C")
         .env(NOW.0, NOW.1)
         .stdin(Stdio::null())
@@ -122,6 +138,12 @@ pub fn make(squashfs: &Path, erofs: &Path) -> Result<ErofsFile, ErofsError> {
         return Err(ErofsError::Ended { path: erofs.to_owned(), status: output.status, said });
     }
     measure(erofs).map_err(read)
+}
+
+fn has_attributes(squashfs: &Path) -> io::Result<bool> {
+    let mut start = [0; 8];
+    File::open(squashfs)?.read_exact_at(&mut start, ATTRIBUTES_AT)?;
+    Ok(u64::from_le_bytes(start) != u64::MAX)
 }
 
 fn measure(path: &Path) -> io::Result<ErofsFile> {

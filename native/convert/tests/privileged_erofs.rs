@@ -65,6 +65,29 @@ fn an_erofs_file_has_what_the_squashfs_file_has() {
 }
 
 #[test]
+fn a_layer_without_attributes_is_made_too() {
+    if !is_inside("a_layer_without_attributes_is_made_too") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("layer.sqsh");
+    let mut scene = Scene::new(&source, options(2), metadata(0o755));
+    let directory = scene.add(Tree::ROOT, b"directory", metadata(0o755), &Kind::Directory).unwrap();
+    scene.file(directory, b"file", metadata(0o644), &[Part::Text(1, 200_000)]).unwrap();
+    scene.add(directory, b"link", metadata(0o777), &Kind::Symlink(30)).unwrap();
+    scene.add(directory, b"null", metadata(0o666), &Kind::Character(1, 3)).unwrap();
+    scene.finish();
+    let path = scratch.path().join("layer.erofs");
+    erofs::make(&source, &path).unwrap();
+    let [mut expected, mut found] = [(&source, "squashfs"), (&path, "erofs")]
+        .map(|(file, kind)| list(Mounted::new(file, kind).path()));
+    for listing in [&mut expected, &mut found] {
+        listing.values_mut().for_each(|entry| entry.blocks = None);
+    }
+    assert_same(&expected, &found, "EROFS without attributes");
+}
+
+#[test]
 fn what_is_no_squashfs_file_is_refused_with_the_reason() {
     if !is_inside("what_is_no_squashfs_file_is_refused_with_the_reason") {
         return;

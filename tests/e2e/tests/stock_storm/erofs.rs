@@ -1,9 +1,12 @@
-//! The same image in EROFS layers.
+//! The same image from a registry, in EROFS layers.
+
+use std::process::Command;
 
 use storm_oci_e2e::container::{self, Container};
 use storm_oci_e2e::publish::publish;
 use storm_oci_e2e::verdicts::{holds, same};
-use storm_oci_e2e::{E2eError, Testbed, topology};
+use storm_oci_e2e::{E2eError, Testbed, command, topology};
+use storm_oci_test_stores::{Registry, RegistrySpec};
 
 use crate::containment;
 
@@ -14,9 +17,17 @@ const EROFS: &str = "application/vnd.erofs.layer.v1";
 /// The image's tag.
 pub(crate) const TAG: &str = "storm/erofs:1";
 
-/// Puts the image into the store.
+/// Puts the image into the store, from a registry.
 pub(crate) fn create(testbed: &Testbed) -> Result<(), E2eError> {
-    publish(&testbed.layout, &testbed.reference, TAG, &["--layer-format", "erofs"]).map(|_| ())
+    let registry = Registry::start(RegistrySpec::default())
+        .map_err(|error| E2eError::unconfirmed("a registry runs", error.to_string()))?;
+    let name = registry.name("storm/demo:1");
+    let mut push = Command::new("skopeo");
+    push.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]);
+    push.arg(&testbed.reference).arg(format!("docker://{name}"));
+    command::run("push the image to a registry", &mut push, &testbed.layout.log("registry"))?;
+    let options = ["--plain-http", "--layer-format", "erofs"];
+    publish(&testbed.layout, &name, TAG, &options).map(|_| ())
 }
 
 /// The topology counts, and sees what the EROFS layer has and hides.
