@@ -26,14 +26,13 @@ pub struct Layer {
     pub digest: String,
     /// The size in its descriptor, in bytes.
     pub size: u64,
-    media_type: &'static str,
 }
 
 impl Layer {
     /// A squashfs layer, as Storm's converter names it.
     #[must_use]
     pub const fn squashfs(digest: String, size: u64) -> Self {
-        Self { digest, size, media_type: LAYER }
+        Self { digest, size }
     }
 }
 
@@ -144,7 +143,7 @@ impl ImageStore {
         let layers: Vec<Value> = layers
             .iter()
             .map(|layer| json!({
-                "mediaType": layer.media_type, "size": layer.size, "digest": format!("sha256:{}", layer.digest),
+                "mediaType": LAYER, "size": layer.size, "digest": format!("sha256:{}", layer.digest),
             }))
             .collect();
         self.add_manifest(

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
 
 use storm_oci_convert::Limits;
 use storm_oci_convert::image::PublishOptions;
 use storm_oci_convert::layer::LayerOptions;
+use storm_oci_convert::publish::Publisher;
 use storm_oci_convert::source::{self, SourceImage, SourceSettings};
 use storm_oci_convert::squashfs::SquashfsOptions;
 use storm_oci_store::{LayerFormat, Location, Platform, Reference};
@@ -26,11 +28,20 @@ pub(super) async fn pull_build_push_update(
     let images = parsed(script, images_and_tags)?;
     check_magic_files(script, &images).await?;
     let room = WorkingDir::make(&script.options.working_dir)?;
+    publish(script, images, publisher, room.path()).await
+}
+
+async fn publish(
+    script: &Script<'_>,
+    images: Vec<Image>,
+    publisher: Arc<Publisher>,
+    working_dir: &Path,
+) -> Result<(), CliError> {
     let request = PublishRequest {
         images,
         publisher,
         source: SourceSettings::from_environment(),
-        options: options(script, room.path()),
+        options: options(script, working_dir),
         dry_run: false,
         format: Format::Text,
     };
@@ -50,15 +61,8 @@ pub(super) async fn pull_build(
         let publisher =
             script.session.publisher(&built.access, Writing::local(script.options.force))?;
         publisher.init().await?;
-        let request = PublishRequest {
-            images: vec![Image { tags: vec![built.name.clone()], ..image }],
-            publisher,
-            source: SourceSettings::from_environment(),
-            options: options(script, &built.directory),
-            dry_run: false,
-            format: Format::Text,
-        };
-        publish_images(script.session, request).await?;
+        let images = vec![Image { tags: vec![built.name.clone()], ..image }];
+        publish(script, images, publisher, &built.directory).await?;
     }
     Ok(())
 }

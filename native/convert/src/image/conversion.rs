@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use storm_oci_store::{Content, Digest, LayerFile, LayerFormat};
@@ -79,13 +78,14 @@ impl Conversion {
         let guess = self.parents.is_none();
         let known = self.parents.take().unwrap_or_default();
         let mut work = self.convert_over(&layer, known).await?;
-        if guess && work.layer.implicit_parents > 0 {
+        let wrong_guess = guess && work.layer.implicit_parents > 0;
+        if wrong_guess {
             // It has files in directories that it does not describe: a layer below does, and was
             // not read since the store has it.
             let below = self.read_below().await?;
             work = self.convert_over(&layer, below).await?;
-            self.parents = Some(work.parents);
-        } else if !guess {
+        }
+        if wrong_guess || !guess {
             self.parents = Some(work.parents);
         }
         for warning in work.layer.warnings.iter() {
@@ -172,11 +172,7 @@ impl Conversion {
     }
 
     fn no_file(&self, operation: &'static str, cause: io::Error) -> ConvertError {
-        ConvertError::WorkingDir {
-            operation,
-            path: PathBuf::from(&self.options.working_dir),
-            cause,
-        }
+        ConvertError::WorkingDir { operation, path: self.options.working_dir.clone(), cause }
     }
 }
 
