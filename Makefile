@@ -209,9 +209,10 @@ bench-store: ## images from HDFS beside Hadoop's Java client and a plain copy
 	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/store.json' \
 	  cargo bench -p storm-oci-store --bench store; result=$$?; $(GIVE_BACK) exit $$result
 
-bench-convert: ## root: layers to squashfs, beside Storm's script and the tools that take archives
+bench-convert: library ## root: layers to squashfs, beside Storm's script and the tools that take archives; an image to HDFS
 	mkdir -p '$(TARGET_DIR)/bench'
 	TMPDIR='$(abspath $(TARGET_DIR))/bench' BENCH_JSON='$(abspath $(TARGET_DIR))/bench/convert.json' \
+	  STORM_OCI_UNDER_TEST='$(abspath $(CLI))' \
 	  cargo bench -p storm-oci-convert --bench convert; result=$$?; $(GIVE_BACK) exit $$result
 
 bench-life: ## root: ends and memory usage known in Java, and idle workers

@@ -21,6 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use figures::{Figure, Goal, Samples};
+use statistics::wanted;
 use subject::{Runtime, Subject, timed, timed_all};
 use support::Host;
 use support::container::{Worker, mounts};
@@ -59,11 +60,6 @@ fn main() {
     if let Some(path) = std::env::var_os("BENCH_JSON") {
         figures::keep(&figures, Path::new(&path));
     }
-}
-
-/// Whether `BENCH_ONLY`, where it is given, names the figure.
-fn wanted(id: &str) -> bool {
-    std::env::var("BENCH_ONLY").map_or(true, |ids| ids.split(',').any(|one| one == id))
 }
 
 fn number(variable: &str, default: usize) -> usize {

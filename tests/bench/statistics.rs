@@ -23,3 +23,8 @@ pub(crate) fn kernel() -> String {
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
 }
+
+/// Whether `BENCH_ONLY`, where it is given, names the figure.
+pub(crate) fn wanted(id: &str) -> bool {
+    std::env::var("BENCH_ONLY").map_or(true, |ids| ids.split(',').any(|one| one == id))
+}

@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
+use futures_util::future::try_join;
 use storm_oci_store::{Digest, LayerFile, LayerFormat, Platform, Reference};
 
 use crate::ConvertError;
@@ -220,9 +222,11 @@ impl Way<'_> {
                 conversion.keep_or_convert(layer).await?;
             }
         }
-        let (files, converted) = conversion.finish().await?;
+        // All layers are good by now; the last one is still on its way.
+        let config = publisher.publish_config(&image.config.digest, image.config_json.clone());
+        let ((files, converted), _) =
+            try_join(conversion.finish(), config.map_err(ConvertError::from)).await?;
         let layers = in_order(image, &files);
-        publisher.publish_config(&image.config.digest, image.config_json.clone()).await?;
         let (manifest, digest) = publishable_manifest(
             &image.manifest,
             &image.digest,

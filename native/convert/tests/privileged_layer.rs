@@ -6,6 +6,7 @@
 mod archive;
 mod filesystem;
 mod image;
+mod overlay;
 mod random;
 
 use std::fs::{self, File};
@@ -15,6 +16,7 @@ use std::process::Command;
 use archive::{Entry, archive};
 use filesystem::{Listing, Mounted, assert_same, is_inside, list, run};
 use image::Image;
+use overlay::overlaid;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use storm_oci_convert::layer::{ExpectedBlob, LayerOptions, Parents, convert};
@@ -178,22 +180,6 @@ fn images_are_what_dockers_rules_say() {
         let found = overlaid(&mounts, scratch.path());
         assert_same(&image.listing(), &found, &format!("with layer {number}"));
     }
-}
-
-/// What a container sees of layers, lowest first.
-fn overlaid(layers: &[Mounted], scratch: &Path) -> Listing {
-    // overlayfs wants two.
-    let empty = scratch.join("empty");
-    fs::create_dir_all(&empty).unwrap();
-    let layers = layers.iter().rev().map(Mounted::path).chain([empty.as_path()]);
-    let layers: Vec<String> = layers.map(|path| path.to_str().unwrap().to_owned()).collect();
-    let root = scratch.join("root");
-    fs::create_dir_all(&root).unwrap();
-    let options = format!("ro,lowerdir={}", layers.join(":"));
-    run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&root));
-    let listing = image::comparable(list(&root));
-    run(Command::new("umount").arg(&root));
-    listing
 }
 
 /// As deep as paths can be, and a name as long as one can be.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::layers::Layer;
 use crate::measure::Sample;
+use crate::publish::Publish;
 use crate::statistics::{kernel, median, minimum, processors};
 use crate::way::{self, Way};
 
@@ -101,7 +102,7 @@ impl Race {
     /// Prints its part of the table.
     pub(crate) fn print(&self) {
         let blob = fs::metadata(self.blob()).unwrap().len() as f64 / MB;
-        println!("{} layer, {blob:.1} MB of tar.gz", self.layer.name);
+        println!("{} {} layer, {blob:.1} MB of tar.gz", self.layer.id, self.layer.name);
         for (what, value, goal, is_met) in self.goals() {
             println!(
                 "   ours: {value:.2} {what}, goal {goal}, {}",
@@ -144,7 +145,7 @@ impl Race {
         let goals = self.goals().into_iter().map(|(what, value, goal, is_met)| {
             json!({"what": what, "value": value, "goal": goal, "met": is_met})
         });
-        json!({"layer": self.layer.name, "ways": ways, "goals": goals.collect::<Vec<_>>()})
+        json!({"id": self.layer.id, "layer": self.layer.name, "ways": ways, "goals": goals.collect::<Vec<_>>()})
     }
 }
 
@@ -155,9 +156,11 @@ pub(crate) fn print_host() {
 }
 
 /// Writes the figures to a file.
-pub(crate) fn keep(races: &[Race], path: &Path) {
+pub(crate) fn keep(races: &[Race], publish: Option<&Publish>, path: &Path) {
     let races: Vec<Value> = races.iter().map(Race::to_json).collect();
-    let all = json!({"kernel": kernel(), "processors": processors(), "races": races});
+    let publish = publish.map(Publish::to_json);
+    let all =
+        json!({"kernel": kernel(), "processors": processors(), "races": races, "publish": publish});
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("{all:#}\n")).unwrap();
 }

@@ -3,21 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::statistics::wanted;
+
 /// A layer as a registry has it.
 pub(crate) struct Layer {
-    pub(crate) name: String,
+    /// What its figures are called.
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
     /// Its archive, compressed.
     pub(crate) blob: PathBuf,
 }
 
-/// A base system and a JDK.
+/// A base system and a JDK, as far as they are wanted.
 pub(crate) fn all() -> Vec<Layer> {
     let cache = std::env::var_os("STORM_OCI_CACHE")
         .map_or_else(|| "/var/cache/storm-oci".into(), PathBuf::from);
-    ["base", "jdk"].map(|name| layer(&cache, name)).into()
+    let wanted = [("C1", "base"), ("C2", "jdk")].into_iter().filter(|(id, _)| wanted(id));
+    wanted.map(|(id, name)| layer(&cache, id, name)).collect()
 }
 
-fn layer(cache: &Path, name: &str) -> Layer {
+fn layer(cache: &Path, id: &'static str, name: &'static str) -> Layer {
     let is_meant = |file: &PathBuf| {
         let file = file.file_name().unwrap().to_string_lossy();
         file.starts_with(name) && file.ends_with(".tar.gz")
@@ -31,5 +36,5 @@ fn layer(cache: &Path, name: &str) -> Layer {
             cache.display()
         );
     };
-    Layer { name: name.to_owned(), blob }
+    Layer { id, name, blob }
 }

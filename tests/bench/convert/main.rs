@@ -1,6 +1,6 @@
 //! What it costs to make a squashfs file of a layer: with our library, as Storm's script does it,
-//! and with the tools that take an archive, all in one run on the same layers: these figures mean
-//! something only as ratios.
+//! and with the tools that take an archive; and to bring a whole image to HDFS. All in one run on
+//! the same layers: these figures mean something only as ratios.
 //!
 //! `make bench-convert` runs it. The layers are the demo's; archives of them are kept beside those.
 //! All else is in the temporary directory, which should be on the disk that is meant.
@@ -16,6 +16,7 @@
 mod figures;
 mod layers;
 mod measure;
+mod publish;
 #[path = "../statistics.rs"]
 mod statistics;
 mod way;
@@ -24,6 +25,8 @@ use std::path::Path;
 
 use figures::Race;
 use layers::Layer;
+use publish::Publish;
+use statistics::wanted;
 use way::Way;
 
 fn main() {
@@ -36,8 +39,10 @@ fn main() {
     let rounds = std::env::var("BENCH_ROUNDS").map_or(3, |text| text.parse().unwrap());
     figures::print_host();
     let races: Vec<Race> = layers::all().into_iter().map(|layer| race(layer, rounds)).collect();
+    let publish = wanted("C3").then(|| publish::measure(&publish::program(), rounds));
+    publish.iter().for_each(Publish::print);
     if let Some(path) = std::env::var_os("BENCH_JSON") {
-        figures::keep(&races, Path::new(&path));
+        figures::keep(&races, publish.as_ref(), Path::new(&path));
     }
 }
 

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use statistics::{kernel, median, minimum, processors};
+use statistics::{kernel, median, minimum, processors, wanted};
 use storm_oci_e2e::say::Steps;
 use storm_oci_e2e::{Layout, Node, Slots, cgroups, files, interrupt, node, testbed};
 
@@ -70,11 +70,6 @@ fn main() {
     }
     drop(slots);
     node.remove().unwrap();
-}
-
-/// Whether `BENCH_ONLY`, where it is given, names the figure.
-fn wanted(id: &str) -> bool {
-    std::env::var("BENCH_ONLY").map_or(true, |ids| ids.split(',').any(|one| one == id))
 }
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -28,6 +28,7 @@ use contender::Way;
 use dataset::Layers;
 use figures::{Goal, Limit, Race};
 use scene::{Network, Scene};
+use statistics::wanted;
 
 /// A real image's layers differ as much. A thousand million bytes together.
 const SEVEN: [u64; 7] =
@@ -127,11 +128,6 @@ fn race(id: &'static str, what: &str, layers: &Layers, ways: &[Way], goals: &[(W
 fn above_idle(what: &str, peak: u64, idle: u64) -> Limit {
     let value = peak.saturating_sub(idle) as f64 / MIB;
     Limit { id: "S5", what: what.to_owned(), value, at_most: 64.0, unit: "MiB" }
-}
-
-/// Whether `BENCH_ONLY`, where it is given, names the figure.
-fn wanted(id: &str) -> bool {
-    std::env::var("BENCH_ONLY").map_or(true, |ids| ids.split(',').any(|one| one == id))
 }
 
 fn number(variable: &str, default: usize) -> usize {

@@ -104,7 +104,7 @@ pub fn registry() -> Result<PathBuf, TestbedError> {
 }
 
 /// Makes a directory of the cache, unless it is there. Another process that wants it too waits.
-fn once(
+pub(crate) fn once(
     name: &str,
     make: impl FnOnce(&Path) -> Result<(), TestbedError>,
 ) -> Result<PathBuf, TestbedError> {

@@ -76,20 +76,24 @@ impl<R: Read> Input<R> {
 
     /// The next block. `None` at the end of the archive.
     pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
-        let mut block = [0; BLOCK];
-        let mut rest = block.as_mut_slice();
-        while !rest.is_empty() {
-            let is_first = rest.len() == BLOCK;
-            let offset = self.offset;
-            let taken = self.take(count(rest.len()))?;
-            if taken.is_empty() {
-                return if is_first { Ok(None) } else { Err(TarError::Truncated { offset }) };
-            }
-            let (filled, unfilled) = rest.split_at_mut(taken.len());
-            filled.copy_from_slice(taken);
-            rest = unfilled;
+        let block = self.last_block()?;
+        if block.is_empty() {
+            return Ok(None);
         }
-        Ok(Some(block))
+        block.try_into().map(Some).map_err(|_| TarError::Truncated { offset: self.offset })
+    }
+
+    /// As much of a block as there is.
+    pub(super) fn last_block(&mut self) -> Result<Vec<u8>, TarError> {
+        let mut block = Vec::with_capacity(BLOCK);
+        while block.len() < BLOCK {
+            let taken = self.take(count(BLOCK - block.len()))?;
+            if taken.is_empty() {
+                break;
+            }
+            block.extend_from_slice(taken);
+        }
+        Ok(block)
     }
 
     pub(super) fn skip(&mut self, mut bytes: u64) -> Result<(), TarError> {

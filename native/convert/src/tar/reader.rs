@@ -6,11 +6,18 @@ use std::vec;
 
 use super::entry::{Combined, Entry, EntryKind, Extensions};
 use super::error::TarError;
-use super::header::{Header, text};
+use super::header::{Field, Header, text};
 use super::input::{BLOCK, Input, count, padding};
 use super::pax::Records;
 use super::shown;
 use super::sparse::{self, Extent, MapReader, Sparseness};
+
+/// BuildKit puts it behind the end of the archive, so that the archive stays what it was.
+///
+/// # References
+///
+/// `docs/estargz.md` of containerd's stargz-snapshotter, "TOC, TOCEntries and Footer".
+const TABLE_OF_CONTENTS: &[u8] = b"stargz.index.json";
 
 /// A part of a file's content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,9 +42,9 @@ struct Content {
 
 /// Reads an archive as it comes, in memory that does not grow with it.
 ///
-/// An archive ends with two blocks of zeros, and only zeros may follow. One that merely stops where
-/// an entry could begin is accepted too: some writers never end theirs, and GNU tar and Docker read
-/// them.
+/// An archive ends with two blocks of zeros, and only zeros may follow, or the table of contents of
+/// an eStargz layer. One that merely stops where an entry could begin is accepted too: some writers
+/// never end theirs, and GNU tar and Docker read them.
 pub struct TarReader<R> {
     input: Input<R>,
     /// The most bytes that long names, PAX records and a sparse map of one entry may take.
@@ -140,14 +147,29 @@ impl<R: Read> TarReader<R> {
         if block != [0; BLOCK] {
             return Header::parse(block, offset).map(Some);
         }
+        self.trailer().map(|()| None)
+    }
+
+    /// Reads what follows the end-of-archive mark.
+    fn trailer(&mut self) -> Result<(), TarError> {
         loop {
             let offset = self.input.offset();
-            let rest = self.input.take(u64::MAX)?;
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            if let Some(place) = rest.iter().position(|byte| *byte != 0) {
-                return Err(TarError::TrailingGarbage { offset: offset + count(place) });
+            let block = self.input.last_block()?;
+            let Some(place) = block.iter().position(|byte| *byte != 0) else {
+                if block.len() < BLOCK {
+                    return Ok(());
+                }
+                continue;
+            };
+            let garbage = TarError::TrailingGarbage { offset: offset + count(place) };
+            let Ok(block) = block.try_into() else { return Err(garbage) };
+            match Header::parse(block, offset) {
+                Ok(header) if header.name() == TABLE_OF_CONTENTS => {
+                    let size = header.number_as(Field::Size)?;
+                    self.input.skip(size)?;
+                    self.input.skip(padding(size))?;
+                }
+                _ => return Err(garbage),
             }
         }
     }

@@ -196,6 +196,24 @@ fn archives_end_with_zeros() {
     assert!(matches!(error, TarError::HeaderWithoutEntry { offset: 0 }), "{error}");
 }
 
+/// As BuildKit makes them; GNU tar and Docker pass over it too.
+#[test]
+fn the_table_of_contents_of_estargz_may_follow_the_end() {
+    let entry = Built::file("a", "content").bytes();
+    let table = |name: &str| archive([&Built::file(name, "x".repeat(700)).mode(0)]);
+    let after = |more: &[u8]| [&entry[..], &[0; 1024], more].concat();
+    let (entries, _) = read(&after(&table("stargz.index.json"))).unwrap();
+    assert_eq!(entries.len(), 1);
+    let mut damaged = table("stargz.index.json");
+    damaged[100] ^= 1;
+    for bad in [table("other"), damaged, [table("stargz.index.json"), table("b")].concat()] {
+        let error = read(&after(&bad)).unwrap_err();
+        assert!(matches!(error, TarError::TrailingGarbage { .. }), "{error}");
+    }
+    let error = read(&after(&table("stargz.index.json")[..1000])).unwrap_err();
+    assert!(matches!(error, TarError::Truncated { .. }), "{error}");
+}
+
 #[test]
 fn headers_and_archives_have_limits() {
     let long = vec![b'a'; usize::try_from(HEADER_LIMIT).unwrap()];

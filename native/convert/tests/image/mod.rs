@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 
 use crate::archive::{Entry, archive};
 use crate::filesystem::{Listing, list, run};
+use crate::overlay::comparable;
 
 /// Layers, lowest first.
 pub(crate) fn layers() -> Vec<Vec<Entry>> {
@@ -212,14 +213,4 @@ impl Image {
         };
         utimensat(CWD, self.root.join(path), &times, AtFlags::empty()).unwrap();
     }
-}
-
-/// Without what overlayfs counts in its own way: names of one file across layers, and blocks.
-pub(crate) fn comparable(mut listing: Listing) -> Listing {
-    for entry in listing.values_mut() {
-        entry.blocks = None;
-        entry.links = 0;
-        entry.first_name = PathBuf::new();
-    }
-    listing
 }

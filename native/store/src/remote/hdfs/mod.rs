@@ -11,6 +11,7 @@ mod login;
 mod offer;
 mod reading;
 mod session;
+mod unhurried;
 mod writing;
 
 use std::ops::Range;
@@ -29,6 +30,7 @@ use crate::location::Location;
 use crate::settings::RemoteSettings;
 use failure::Problem;
 use session::{Request, Session};
+use unhurried::unhurried;
 
 /// One cluster.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl HdfsStore {
                     let options = WriteOptions::default();
                     let mut file = client.create(&temporary, options).await?;
                     file.write_bytes(body).await?;
-                    file.close().await?;
+                    unhurried(Box::pin(async move { file.close().await })).await?;
                     client.rename(&temporary, &target, overwrite).await
                 })
             })

@@ -10,6 +10,7 @@ use hdfs_native::file::FileWriter;
 use super::HdfsStore;
 use super::failure::Problem;
 use super::session::Request;
+use super::unhurried::unhurried;
 use crate::content::Content;
 use crate::error::{ErrorKind, StoreError};
 use crate::location::Location;
@@ -59,7 +60,7 @@ impl HdfsStore {
             let mut writer: FileWriter = writer;
             writer.close().await
         });
-        self.session.step(&link, close).await.map_err(failed)
+        self.session.step(&link, Box::pin(unhurried(close))).await.map_err(failed)
     }
 
     async fn rename(
