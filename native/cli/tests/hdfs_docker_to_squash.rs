@@ -82,11 +82,12 @@ fn a_path_is_one_of_the_default_file_system() {
     assert_eq!(layers.count(), 2, "{listing:?}");
     let map = scene.hdfs.shell(&["-cat", "/runc-root/image-tag-to-hash"]).unwrap();
     assert!(map.contains("storm/one:1:") && map.contains("storm/two:1,storm/two:2:"), "{map}");
-    assert_eq!(scene.done(&["list-tags"]).out, map);
+    // Hadoop's client complains of its logger behind it.
+    assert!(map.starts_with(&scene.done(&["list-tags"]).out), "{map}");
 
     scene.done(&["copy-update", "/runc-root", "/other", "storm/one:1,storm/copy:1", "-b"]);
     let copied = scene.hdfs.shell(&["-cat", "/other/image-tag-to-hash"]).unwrap();
-    assert!(copied.starts_with("storm/copy:1:"), "{copied}");
+    assert!(copied.contains("\nstorm/copy:1:"), "{copied}");
     assert_eq!(scene.mode_of_only("/other/layers"), "-r--r--r--");
 
     scene.done(&["remove-image", "storm/two:1"]);
@@ -101,5 +102,5 @@ fn a_path_is_one_of_the_default_file_system() {
     }
     scene.done(&["pull-build-push-update", &image]);
     assert_eq!(scene.mode_of_only("/runc-root/manifests"), "-r--r--r--");
-    assert!(scene.done(&["query-tag", "storm/one:1"]).err.contains("/runc-root/layers/"));
+    assert!(scene.done(&["query-tag", "storm/one:1"]).out.contains("/runc-root/layers/"));
 }

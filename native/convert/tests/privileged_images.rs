@@ -86,7 +86,7 @@ fn unpacked(image: &RealImage, scratch: &Path) -> Listing {
     let (_, architecture) = image.platform.split_once('/').unwrap();
     let script = format!("{copy} && umoci unpack --image layout:x bundle");
     let mut shell = Command::new("sh");
-    shell.args(["-c", &script]).arg(&image.path).arg(architecture).current_dir(scratch);
+    shell.args(["-c", &script]).arg(&image.without_zstd).arg(architecture).current_dir(scratch);
     let output = shell.output().unwrap();
     assert!(output.status.success(), "{}: {output:?}", image.name);
     let mut listing = comparable(list(&scratch.join("bundle/rootfs")));

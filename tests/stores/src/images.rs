@@ -35,6 +35,8 @@ pub struct RealImage {
     pub kept: Kept,
     /// The archive, or the directory of the layout.
     pub path: PathBuf,
+    /// The same, or an image of the same files for programs that know no zstd.
+    pub without_zstd: PathBuf,
     /// What it runs on, as `system/architecture`.
     pub platform: &'static str,
 }
@@ -62,7 +64,8 @@ pub fn real_images() -> Result<Vec<RealImage>, TestbedError> {
     let (fanal, dive) = (files_of(FANAL)?, files_of(DIVE)?);
     let image = |name, kept, directory: &Path, file: &str, platform| {
         let path = directory.join(file);
-        RealImage { name, kept, path, platform }
+        let without_zstd = directory.join(file.replace("-zstd-", "-uncompressed-"));
+        RealImage { name, kept, path, without_zstd, platform }
     };
     Ok(vec![
         image("Alpine 3.10", DockerArchive, &fanal, "alpine-310.tar.gz", AMD64),
@@ -89,7 +92,8 @@ pub fn real_images() -> Result<Vec<RealImage>, TestbedError> {
 /// As [`real_images`].
 pub fn misordered_image() -> Result<RealImage, TestbedError> {
     let path = files_of(DIVE)?.join("test-oci-docker-image");
-    Ok(RealImage { name: "another order", kept: Kept::OciLayout, path, platform: AMD64 })
+    let (name, kept, without_zstd) = ("another order", Kept::OciLayout, path.clone());
+    Ok(RealImage { name, kept, path, without_zstd, platform: AMD64 })
 }
 
 /// A directory with the files of a directory of a module; archives of layouts unpacked.
