@@ -10,6 +10,7 @@ mod overlay;
 mod random;
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -180,6 +181,27 @@ fn images_are_what_dockers_rules_say() {
         let found = overlaid(&mounts, scratch.path());
         assert_same(&image.listing(), &found, &format!("with layer {number}"));
     }
+}
+
+/// Sizes and offsets that 32 bits cannot hold; most of it is a hole.
+#[test]
+fn a_file_of_more_than_4_gib_can_be_read() {
+    if !is_inside("a_file_of_more_than_4_gib_can_be_read") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    fs::create_dir(path("tree")).unwrap();
+    let large = File::create(path("tree/large")).unwrap();
+    large.set_len((9 << 29) + 5).unwrap();
+    for (content, offset) in [("begin", 0), ("middle", (1 << 32) - 3), ("end", (9 << 29) + 2)] {
+        large.write_all_at(content.as_bytes(), offset).unwrap();
+    }
+    packed(&path("tree"), &path("tar"), &["--format=pax", "--sparse"]);
+    converted(&path("tar"), &path("file"), &mut Parents::default());
+    assert!(fs::metadata(path("file")).unwrap().len() < 1 << 20);
+    let mount = Mounted::new(&path("file"), "squashfs");
+    run(Command::new("cmp").arg(path("tree/large")).arg(mount.path().join("large")));
 }
 
 /// As deep as paths can be, and a name as long as one can be.
