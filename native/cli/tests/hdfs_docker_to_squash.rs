@@ -44,14 +44,14 @@ impl Scene {
         format!("{}:{tag},{tags}", self.place.text("layout"))
     }
 
-    /// Modes and sizes by the paths below a directory, as Hadoop's own client lists them.
-    fn listing(&self, path: &str) -> Vec<(String, String, String)> {
+    /// What is below a directory with its modes, as Hadoop's own client lists them.
+    fn listing(&self, path: &str) -> Vec<(String, String)> {
         let listed = self.hdfs.shell(&["-ls", "-R", path]).unwrap();
         let mut files = Vec::new();
         for line in listed.lines().filter(|line| line.contains(path)) {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            let [mode, _, _, _, size, _, _, name] = columns[..] else { panic!("{line}") };
-            files.push((name.to_owned(), mode.to_owned(), size.to_owned()));
+            let [mode, .., name] = columns[..] else { panic!("{line}") };
+            files.push((name.to_owned(), mode.to_owned()));
         }
         files
     }
@@ -59,7 +59,7 @@ impl Scene {
     /// The mode of the only file in a directory.
     fn mode_of_only(&self, directory: &str) -> String {
         let mut files = self.listing(directory);
-        files.retain(|(name, ..)| !name.ends_with(".json"));
+        files.retain(|(name, _)| !name.ends_with(".json"));
         assert_eq!(files.len(), 1, "{files:?}");
         files.remove(0).1
     }
@@ -74,11 +74,11 @@ fn a_path_is_one_of_the_default_file_system() {
     scene.done(&["pull-build-push-update", &image, &scene.image("two", "storm/two:1,storm/two:2")]);
     let listing = scene.listing("/runc-root");
     let is_directory = |mode: &str| mode.starts_with('d');
-    for (name, mode, _) in &listing {
+    for (name, mode) in &listing {
         let expected = if is_directory(mode) { "drwxr-xr-x" } else { "-r--r--r--" };
         assert_eq!(mode, expected, "{name}");
     }
-    let layers = listing.iter().filter(|(name, ..)| name.ends_with(".sqsh"));
+    let layers = listing.iter().filter(|(name, _)| name.ends_with(".sqsh"));
     assert_eq!(layers.count(), 2, "{listing:?}");
     let map = scene.hdfs.shell(&["-cat", "/runc-root/image-tag-to-hash"]).unwrap();
     assert!(map.contains("storm/one:1:") && map.contains("storm/two:1,storm/two:2:"), "{map}");
@@ -97,9 +97,8 @@ fn a_path_is_one_of_the_default_file_system() {
     scene.done(&cleanup);
     assert_eq!(scene.mode_of_only("/runc-root/manifests"), "-r--r--r--");
     // Unreadable, so that who still uses it finds out; then published again.
-    while scene.mode_of_only("/runc-root/manifests") != "-r--------" {
-        scene.done(&cleanup);
-    }
+    let is_dead = || scene.mode_of_only("/runc-root/manifests") == "-r--------";
+    assert!((0..4).any(|_| scene.done(&cleanup).code == Some(0) && is_dead()));
     scene.done(&["pull-build-push-update", &image]);
     assert_eq!(scene.mode_of_only("/runc-root/manifests"), "-r--r--r--");
     assert!(scene.done(&["query-tag", "storm/one:1"]).out.contains("/runc-root/layers/"));

@@ -9,8 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::TryFutureExt as _;
-use futures_util::future::try_join;
+use futures_util::future::join;
 use storm_oci_store::{Digest, LayerFile, LayerFormat, Platform, Reference};
 
 use crate::ConvertError;
@@ -224,8 +223,9 @@ impl Way<'_> {
         }
         // All layers are good by now; the last one is still on its way.
         let config = publisher.publish_config(&image.config.digest, image.config_json.clone());
-        let ((files, converted), _) =
-            try_join(conversion.finish(), config.map_err(ConvertError::from)).await?;
+        let (written, config) = join(conversion.finish(), config).await;
+        let (files, converted) = written?;
+        config?;
         let layers = in_order(image, &files);
         let (manifest, digest) = publishable_manifest(
             &image.manifest,
