@@ -36,32 +36,27 @@ impl Access {
             (None, Some(_)) => None,
             _ => access.tag_map,
         };
-        let tag_map = match tag_map {
-            Some(tag_map) => tag_map,
-            None => top_level.join(TAG_MAP),
-        };
-        Ok(Self { top_level, tag_map, platform: access.platform, remote: access.remote })
+        let usual = Self::usual(top_level, access.platform, access.remote);
+        Ok(match tag_map {
+            Some(tag_map) => Self { tag_map, ..usual },
+            None => usual,
+        })
     }
 
     /// Another store that is reached alike.
     pub(crate) fn at(args: &AccessArgs, top_level: &Location) -> Result<Self, CliError> {
         let access = read(args)?;
-        Ok(Self {
-            top_level: top_level.clone(),
-            tag_map: top_level.join(TAG_MAP),
-            platform: access.platform,
-            remote: access.remote,
-        })
+        Ok(Self::usual(top_level.clone(), access.platform, access.remote))
     }
 
     /// A directory of this host.
     pub(crate) fn local(top_level: Location) -> Self {
-        Self {
-            tag_map: top_level.join(TAG_MAP),
-            top_level,
-            platform: Platform::host(),
-            remote: RemoteSettings::default(),
-        }
+        Self::usual(top_level, Platform::host(), RemoteSettings::default())
+    }
+
+    /// A store with its tag map where it is unless somebody says otherwise.
+    fn usual(top_level: Location, platform: Platform, remote: RemoteSettings) -> Self {
+        Self { tag_map: top_level.join(TAG_MAP), top_level, platform, remote }
     }
 }
 

@@ -26,7 +26,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 
 impl HdfsStore {
     /// Writes a file that nobody knows of yet.
-    async fn write_file(
+    async fn send(
         &self,
         temporary: &Location,
         object: &Location,
@@ -63,6 +63,36 @@ impl HdfsStore {
         self.session.step(&link, Box::pin(unhurried(close))).await.map_err(failed)
     }
 
+    /// Beside its place, then in it if that is still as `known` says.
+    async fn write_file(
+        &self,
+        object: &Location,
+        body: Body,
+        content: &Content,
+        how: Upload,
+        known: Option<&Stat>,
+    ) -> Result<(), StoreError> {
+        let temporary = temporary::beside(object);
+        let outcome = async {
+            self.send(&temporary, object, body, how).await?;
+            read_back(self, &temporary, content, how.object, object).await?;
+            if let Some(known) = known
+                && self.stat(object).await? != *known
+            {
+                return Err(StoreError::Changed { location: object.clone() });
+            }
+            self.rename(&temporary, object, how.overwrite).await
+        };
+        let outcome = outcome.await;
+        // Best effort: without its namenode nothing can be removed.
+        if outcome.is_err()
+            && let Err(error) = self.delete(&temporary).await
+        {
+            tracing::warn!("left a temporary file behind: {error}");
+        }
+        outcome
+    }
+
     async fn rename(
         &self,
         from: &Location,
@@ -75,13 +105,6 @@ impl HdfsStore {
             Box::pin(async move { client.rename(&source, &target, overwrite).await })
         });
         renamed.await.map(|_| ())
-    }
-
-    /// What follows an upload that failed. Best effort: without its namenode nothing can be removed.
-    async fn forget(&self, temporary: &Location) {
-        if let Err(error) = self.delete(temporary).await {
-            tracing::warn!("left a temporary file behind: {error}");
-        }
     }
 }
 
@@ -103,17 +126,7 @@ impl WritableStore for HdfsStore {
         content: &Content,
         how: Upload,
     ) -> Result<(), StoreError> {
-        let temporary = temporary::beside(object);
-        let outcome = async {
-            self.write_file(&temporary, object, body, how).await?;
-            read_back(self, &temporary, content, how.object, object).await?;
-            self.rename(&temporary, object, how.overwrite).await
-        };
-        let outcome = outcome.await;
-        if outcome.is_err() {
-            self.forget(&temporary).await;
-        }
-        outcome
+        self.write_file(object, body, content, how, None).await
     }
 
     async fn replace_if(
@@ -123,21 +136,8 @@ impl WritableStore for HdfsStore {
         body: Bytes,
         how: Upload,
     ) -> Result<(), StoreError> {
-        let temporary = temporary::beside(object);
-        let content = Content::of(&body);
-        let outcome = async {
-            self.write_file(&temporary, object, body_of(body), how).await?;
-            read_back(self, &temporary, &content, how.object, object).await?;
-            if self.stat(object).await? != *known {
-                return Err(StoreError::Changed { location: object.clone() });
-            }
-            self.rename(&temporary, object, true).await
-        };
-        let outcome = outcome.await;
-        if outcome.is_err() {
-            self.forget(&temporary).await;
-        }
-        outcome
+        let (content, how) = (Content::of(&body), Upload { overwrite: true, ..how });
+        self.write_file(object, body_of(body), &content, how, Some(known)).await
     }
 
     async fn delete(&self, object: &Location) -> Result<bool, StoreError> {
