@@ -6,7 +6,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use sha2::{Digest as _, Sha256};
 
-use super::{RemoteStore, Stat};
+use super::{RemoteStore, Stat, temporary};
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Object, StoreError};
@@ -110,6 +110,58 @@ pub async fn content_of<S: RemoteStore + ?Sized>(
         hash.update(&piece);
     }
     Ok(Content { sha256: Digest::finish(hash), size: stat.size })
+}
+
+/// A store in which a file can have another name until it is complete.
+#[async_trait]
+pub(super) trait Renaming: WritableStore {
+    /// Writes a file that nobody knows of yet; messages name the object that it becomes.
+    async fn write(
+        &self,
+        temporary: &Location,
+        object: &Location,
+        body: Body,
+        how: Upload,
+    ) -> Result<(), StoreError>;
+
+    /// Gives it its name, and takes that from another if `overwrite` says so.
+    async fn rename(
+        &self,
+        temporary: &Location,
+        object: &Location,
+        overwrite: bool,
+    ) -> Result<(), StoreError>;
+}
+
+/// Writes an object beside its place and reads it back; then puts it there, if `known` still
+/// describes what is there.
+pub(super) async fn write_beside<S: Renaming>(
+    store: &S,
+    object: &Location,
+    body: Body,
+    content: &Content,
+    how: Upload,
+    known: Option<&Stat>,
+) -> Result<(), StoreError> {
+    let temporary = temporary::beside(object);
+    let outcome = async {
+        store.write(&temporary, object, body, how).await?;
+        read_back(store, &temporary, content, how.object, object).await?;
+        if let Some(known) = known
+            && store.stat(object).await? != *known
+        {
+            return Err(StoreError::Changed { location: object.clone() });
+        }
+        store.rename(&temporary, object, how.overwrite).await
+    };
+    let outcome = outcome.await;
+    // Best effort: without its namenode nothing can be removed.
+    if outcome.is_err()
+        && let Err(error) = store.delete(&temporary).await
+    {
+        tracing::warn!("left a temporary file behind: {error}");
+    }
+    outcome
 }
 
 /// Compares what was written, perhaps under another name, with what it must be.

@@ -14,19 +14,17 @@ use super::unhurried::unhurried;
 use crate::content::Content;
 use crate::error::{ErrorKind, StoreError};
 use crate::location::Location;
-use crate::remote::writing::read_back;
-use crate::remote::{
-    Body, Listed, PUBLISHED_MODE, RemoteStore, Stat, Upload, WritableStore, body_of, temporary,
-};
+use crate::remote::writing::{Renaming, write_beside};
+use crate::remote::{Body, Listed, PUBLISHED_MODE, Stat, Upload, WritableStore, body_of};
 
 /// What is given to the client at once: the limit of time is that of a request.
 const STEP: usize = 4 << 20;
 /// The mode of directories.
 const DIRECTORY_MODE: u32 = 0o755;
 
-impl HdfsStore {
-    /// Writes a file that nobody knows of yet.
-    async fn send(
+#[async_trait]
+impl Renaming for HdfsStore {
+    async fn write(
         &self,
         temporary: &Location,
         object: &Location,
@@ -63,36 +61,6 @@ impl HdfsStore {
         self.session.step(&link, Box::pin(unhurried(close))).await.map_err(failed)
     }
 
-    /// Beside its place, then in it if that is still as `known` says.
-    async fn write_file(
-        &self,
-        object: &Location,
-        body: Body,
-        content: &Content,
-        how: Upload,
-        known: Option<&Stat>,
-    ) -> Result<(), StoreError> {
-        let temporary = temporary::beside(object);
-        let outcome = async {
-            self.send(&temporary, object, body, how).await?;
-            read_back(self, &temporary, content, how.object, object).await?;
-            if let Some(known) = known
-                && self.stat(object).await? != *known
-            {
-                return Err(StoreError::Changed { location: object.clone() });
-            }
-            self.rename(&temporary, object, how.overwrite).await
-        };
-        let outcome = outcome.await;
-        // Best effort: without its namenode nothing can be removed.
-        if outcome.is_err()
-            && let Err(error) = self.delete(&temporary).await
-        {
-            tracing::warn!("left a temporary file behind: {error}");
-        }
-        outcome
-    }
-
     async fn rename(
         &self,
         from: &Location,
@@ -126,7 +94,7 @@ impl WritableStore for HdfsStore {
         content: &Content,
         how: Upload,
     ) -> Result<(), StoreError> {
-        self.write_file(object, body, content, how, None).await
+        write_beside(self, object, body, content, how, None).await
     }
 
     async fn replace_if(
@@ -137,7 +105,7 @@ impl WritableStore for HdfsStore {
         how: Upload,
     ) -> Result<(), StoreError> {
         let (content, how) = (Content::of(&body), Upload { overwrite: true, ..how });
-        self.write_file(object, body_of(body), &content, how, Some(known)).await
+        write_beside(self, object, body_of(body), &content, how, Some(known)).await
     }
 
     async fn delete(&self, object: &Location) -> Result<bool, StoreError> {

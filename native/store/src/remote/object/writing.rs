@@ -13,8 +13,8 @@ use super::{ObjectBackend, directory, failure, is_described};
 use crate::content::Content;
 use crate::error::{ErrorKind, StoreError};
 use crate::location::{Location, Scheme};
-use crate::remote::writing::read_back;
-use crate::remote::{Body, Listed, RemoteStore, Stat, Upload, WritableStore, body_of, temporary};
+use crate::remote::writing::{Renaming, read_back, write_beside};
+use crate::remote::{Body, Listed, RemoteStore, Stat, Upload, WritableStore, body_of};
 
 /// What goes to a server in one request. It is the least that S3 takes as a part, with room.
 const PART: usize = 8 << 20;
@@ -93,37 +93,31 @@ impl ObjectBackend {
         upload.complete().await.map(|_| ()).map_err(failed)
     }
 
-    /// A file of this host: beside its place, then in it if `still` says so.
-    async fn write_file(
-        &self,
-        object: &Location,
-        body: Body,
-        content: &Content,
-        how: Upload,
-        known: Option<&Stat>,
-    ) -> Result<(), StoreError> {
-        let temporary = temporary::beside(object);
-        let outcome = async {
-            directory::write(&temporary, object, body).await?;
-            read_back(self, &temporary, content, how.object, object).await?;
-            if let Some(known) = known
-                && self.stat(object).await? != *known
-            {
-                return Err(StoreError::Changed { location: object.clone() });
-            }
-            directory::publish(&temporary, object, how.overwrite).await
-        };
-        let outcome = outcome.await;
-        if outcome.is_err()
-            && let Err(error) = directory::delete(&temporary).await
-        {
-            tracing::warn!("left a temporary file behind: {error}");
-        }
-        outcome
-    }
-
     fn is_directory(&self) -> bool {
         self.scheme == Scheme::File
+    }
+}
+
+/// Of files of this host alone.
+#[async_trait]
+impl Renaming for ObjectBackend {
+    async fn write(
+        &self,
+        temporary: &Location,
+        object: &Location,
+        body: Body,
+        _how: Upload,
+    ) -> Result<(), StoreError> {
+        directory::write(temporary, object, body).await
+    }
+
+    async fn rename(
+        &self,
+        temporary: &Location,
+        object: &Location,
+        overwrite: bool,
+    ) -> Result<(), StoreError> {
+        directory::publish(temporary, object, overwrite).await
     }
 }
 
@@ -143,7 +137,7 @@ impl WritableStore for ObjectBackend {
     ) -> Result<(), StoreError> {
         self.must_be_writable("publish", object)?;
         if self.is_directory() {
-            return self.write_file(object, body, content, how, None).await;
+            return write_beside(self, object, body, content, how, None).await;
         }
         self.send(object, body, content, how.overwrite).await?;
         let checked = read_back(self, object, content, how.object, object).await;
@@ -166,7 +160,7 @@ impl WritableStore for ObjectBackend {
         self.must_be_writable("replace", object)?;
         if self.is_directory() {
             let (content, how) = (Content::of(&body), Upload { overwrite: true, ..how });
-            return self.write_file(object, body_of(body), &content, how, Some(known)).await;
+            return write_beside(self, object, body_of(body), &content, how, Some(known)).await;
         }
         let path = self.path("replace", object)?;
         let meta = self.store.head(&path).await;
