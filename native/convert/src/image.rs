@@ -178,7 +178,7 @@ fn squashfs(layer: &SourceLayer) -> LayerFile {
 
 /// Brings an image into the store and gives it its tags.
 ///
-/// Layers go first, then config and manifest, the tags last. What is in the store when it fails is
+/// Layers and config go first, then the manifest, the tags last. What is in the store when it fails is
 /// whole, and used by the next try.
 ///
 /// # Errors

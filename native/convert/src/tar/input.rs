@@ -76,24 +76,28 @@ impl<R: Read> Input<R> {
 
     /// The next block. `None` at the end of the archive.
     pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
-        let block = self.last_block()?;
-        if block.is_empty() {
-            return Ok(None);
+        match self.partial_block()? {
+            (_, 0) => Ok(None),
+            (block, BLOCK) => Ok(Some(block)),
+            _ => Err(TarError::Truncated { offset: self.offset }),
         }
-        block.try_into().map(Some).map_err(|_| TarError::Truncated { offset: self.offset })
     }
 
-    /// As much of a block as there is.
-    pub(super) fn last_block(&mut self) -> Result<Vec<u8>, TarError> {
-        let mut block = Vec::with_capacity(BLOCK);
-        while block.len() < BLOCK {
-            let taken = self.take(count(BLOCK - block.len()))?;
+    /// The next block, and how much of it there is; zeros stand for the rest.
+    pub(super) fn partial_block(&mut self) -> Result<([u8; BLOCK], usize), TarError> {
+        let mut block = [0; BLOCK];
+        let mut rest = block.as_mut_slice();
+        while !rest.is_empty() {
+            let taken = self.take(count(rest.len()))?;
             if taken.is_empty() {
                 break;
             }
-            block.extend_from_slice(taken);
+            let (filled, unfilled) = rest.split_at_mut(taken.len());
+            filled.copy_from_slice(taken);
+            rest = unfilled;
         }
-        Ok(block)
+        let missing = rest.len();
+        Ok((block, BLOCK - missing))
     }
 
     pub(super) fn skip(&mut self, mut bytes: u64) -> Result<(), TarError> {

@@ -154,22 +154,20 @@ impl<R: Read> TarReader<R> {
     fn trailer(&mut self) -> Result<(), TarError> {
         loop {
             let offset = self.input.offset();
-            let block = self.input.last_block()?;
+            let (block, length) = self.input.partial_block()?;
             let Some(place) = block.iter().position(|byte| *byte != 0) else {
-                if block.len() < BLOCK {
+                if length < BLOCK {
                     return Ok(());
                 }
                 continue;
             };
-            let garbage = TarError::TrailingGarbage { offset: offset + count(place) };
-            let Ok(block) = block.try_into() else { return Err(garbage) };
             match Header::parse(block, offset) {
-                Ok(header) if header.name() == TABLE_OF_CONTENTS => {
+                Ok(header) if header.name() == TABLE_OF_CONTENTS && length == BLOCK => {
                     let size = header.number_as(Field::Size)?;
                     self.input.skip(size)?;
                     self.input.skip(padding(size))?;
                 }
-                _ => return Err(garbage),
+                _ => return Err(TarError::TrailingGarbage { offset: offset + count(place) }),
             }
         }
     }
