@@ -4,9 +4,8 @@
 mod command;
 
 use serde_json::Value;
-use storm_oci_test_stores::{OciLayout, Packing, Types};
 
-use command::{Outcome, Place, archive};
+use command::{Outcome, Place};
 
 /// A layout with two images, `one` and `two`, that share a layer.
 struct Scene {
@@ -17,15 +16,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let place = Place::new();
-        let layout = OciLayout::create(&place.path("layout")).unwrap();
-        let (lower, upper) = (archive("lower", b"below"), archive("upper", b"above"));
-        let image = |layers: &[(&[u8], Packing)]| {
-            layout.image(Types::Docker, "linux/amd64", layers).unwrap()
-        };
-        let one = image(&[(&lower, Packing::Gzip)]);
-        let two = image(&[(&lower, Packing::Gzip), (&upper, Packing::Gzip)]);
-        layout.tag("one", &one).unwrap();
-        layout.tag("two", &two).unwrap();
+        let one = place.two_images();
         Self { place, one }
     }
 
@@ -48,11 +39,6 @@ impl Scene {
         outcome
     }
 
-    /// `layout:<tag>,<tags>`.
-    fn image(&self, tag: &str, tags: &str) -> String {
-        format!("{}:{tag},{tags}", self.place.text("layout"))
-    }
-
     /// The lines of the tag map that are no comments, without their own comments.
     fn map(&self) -> Vec<String> {
         let printed = self.done(&["list-tags"]).out;
@@ -70,13 +56,15 @@ impl Scene {
 #[test]
 fn images_are_published_tagged_and_removed() {
     let scene = Scene::new();
-    scene.refused(&["pull-build-push-update", &scene.image("one", "storm/one:1")]);
+    scene.refused(&["pull-build-push-update", &scene.place.image("one", "storm/one:1")]);
     scene.done(&["bootstrap"]);
     scene.done(&["bootstrap"]);
     assert_eq!(scene.map(), [""; 0]);
     // Options before and after the command mean the same.
-    let (one, two) =
-        (scene.image("one", "storm/one:1,storm/one:2"), scene.image("two", "storm/two:1"));
+    let (one, two) = (
+        scene.place.image("one", "storm/one:1,storm/one:2"),
+        scene.place.image("two", "storm/two:1"),
+    );
     scene.done(&["--replication", "1", "pull-build-push-update", &one, &two, "--log", "DEBUG"]);
     let map = scene.map();
     assert_eq!(map.len(), 2, "{map:?}");
@@ -99,7 +87,8 @@ fn images_are_published_tagged_and_removed() {
         "{:?}",
         scene.map()
     );
-    let refused = scene.refused(&["pull-build-push-update", &scene.image("none", "storm/x:1")]);
+    let refused =
+        scene.refused(&["pull-build-push-update", &scene.place.image("none", "storm/x:1")]);
     assert!(refused.err.contains("there is one, two"), "{refused:?}");
 
     // The layer that both need stays.
@@ -113,7 +102,8 @@ fn images_are_published_tagged_and_removed() {
 #[test]
 fn building_and_pushing_may_be_two_steps() {
     let scene = Scene::new();
-    let (one, two) = (scene.image("one", "storm/one:1"), scene.image("two", "storm/two:1"));
+    let (one, two) =
+        (scene.place.image("one", "storm/one:1"), scene.place.image("two", "storm/two:1"));
     scene.done(&["pull-build", &one, &two, "--working-dir", "work"]);
     assert!(!scene.place.path("store").exists());
     scene.done(&["push-update", &one, &two, "--working-dir", "work", "--bootstrap"]);
@@ -124,7 +114,11 @@ fn building_and_pushing_may_be_two_steps() {
 #[test]
 fn images_are_copied_to_another_store() {
     let scene = Scene::new();
-    scene.done(&["--bootstrap", "pull-build-push-update", &scene.image("two", "storm/two:1")]);
+    scene.done(&[
+        "--bootstrap",
+        "pull-build-push-update",
+        &scene.place.image("two", "storm/two:1"),
+    ]);
     let root = |name: &str| format!("file://{}", scene.place.text(name));
     let (from, to) = (root("store"), root("other"));
     let copy = ["copy-update", &from, &to, "storm/two:1,storm/copy:1"];
@@ -140,7 +134,11 @@ fn images_are_copied_to_another_store() {
 #[test]
 fn cleanup_takes_two_steps() {
     let scene = Scene::new();
-    scene.done(&["--bootstrap", "pull-build-push-update", &scene.image("one", "storm/one:1")]);
+    scene.done(&[
+        "--bootstrap",
+        "pull-build-push-update",
+        &scene.place.image("one", "storm/one:1"),
+    ]);
     scene.done(&["remove-tag", "storm/one:1"]);
     let cleanup = ["cleanup", "--untagged-transition-sec", "0"];
     // A step is never the one of the same moment.
@@ -154,7 +152,7 @@ fn cleanup_takes_two_steps() {
 #[test]
 fn only_images_with_the_magic_file_are_taken() {
     let scene = Scene::new();
-    let image = scene.image("two", "storm/two:1");
+    let image = scene.place.image("two", "storm/two:1");
     scene.done(&["bootstrap"]);
     let checked =
         |file| ["pull-build-push-update", &image, "--check-magic-file", "--magic-file", file];

@@ -4,9 +4,9 @@
 
 mod command;
 
-use storm_oci_test_stores::{Hdfs, HdfsSpec, OciLayout, Packing, Types};
+use storm_oci_test_stores::{Hdfs, HdfsSpec};
 
-use command::{Outcome, Place, archive};
+use command::{Outcome, Place};
 
 /// A layout with two images, `one` and `two`, that share a layer; and a cluster.
 struct Scene {
@@ -17,13 +17,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let place = Place::new();
-        let layout = OciLayout::create(&place.path("layout")).unwrap();
-        let (lower, upper) = (archive("lower", b"below"), archive("upper", b"above"));
-        let layers = [(&lower[..], Packing::Gzip), (&upper[..], Packing::Gzip)];
-        for (tag, layers) in [("one", layers.get(..1).unwrap()), ("two", &layers)] {
-            let image = layout.image(Types::Docker, "linux/amd64", layers).unwrap();
-            layout.tag(tag, &image).unwrap();
-        }
+        place.two_images();
         Self { place, hdfs: Hdfs::start(HdfsSpec::default()).unwrap() }
     }
 
@@ -37,11 +31,6 @@ impl Scene {
         let outcome = self.run(arguments);
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
         outcome
-    }
-
-    /// `layout:<tag>,<tags>`.
-    fn image(&self, tag: &str, tags: &str) -> String {
-        format!("{}:{tag},{tags}", self.place.text("layout"))
     }
 
     /// What is below a directory with its modes, as Hadoop's own client lists them.
@@ -68,10 +57,14 @@ impl Scene {
 #[test]
 fn a_path_is_one_of_the_default_file_system() {
     let scene = Scene::new();
-    let image = scene.image("one", "storm/one:1");
+    let image = scene.place.image("one", "storm/one:1");
     assert_eq!(scene.run(&["pull-build-push-update", &image]).code, Some(1));
     scene.done(&["bootstrap"]);
-    scene.done(&["pull-build-push-update", &image, &scene.image("two", "storm/two:1,storm/two:2")]);
+    scene.done(&[
+        "pull-build-push-update",
+        &image,
+        &scene.place.image("two", "storm/two:1,storm/two:2"),
+    ]);
     let listing = scene.listing("/runc-root");
     let is_directory = |mode: &str| mode.starts_with('d');
     for (name, mode) in &listing {

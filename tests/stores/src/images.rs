@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
-
-use crate::cache::{once, output, run};
+use crate::cache::{once, run};
 use crate::error::{Doing, TestbedError};
 use crate::scratch::make_dir;
 
@@ -101,17 +99,12 @@ fn files_of((module, version, directory): (&str, &str, &str)) -> Result<PathBuf,
     let (_, name) = module.rsplit_once('/').unwrap_or(("", module));
     once(&format!("images-of-{name}-{version}"), |target| {
         let cache = target.join("modules");
+        let pinned = format!("{module}@{version}");
         let mut go = Command::new("go");
-        go.args(["mod", "download", "-json", "-modcacherw", &format!("{module}@{version}")]);
-        go.env("GOMODCACHE", &cache).env("GOFLAGS", "").current_dir(target);
-        let printed = output(&format!("fetch the module {module}"), &mut go)?;
-        let module: Value = serde_json::from_str(&printed).doing("read what go prints")?;
-        let unpacked = module
-            .get("Dir")
-            .and_then(Value::as_str)
-            .ok_or("it is not named")
-            .doing("find the module")?;
-        for file in fs::read_dir(Path::new(unpacked).join(directory)).doing("list the module")? {
+        go.args(["mod", "download", "-modcacherw", &pinned]);
+        go.env("GOMODCACHE", &cache).current_dir(target);
+        run(&format!("fetch the module {module}"), &mut go)?;
+        for file in fs::read_dir(cache.join(pinned).join(directory)).doing("list the module")? {
             let file = file.doing("list the module")?;
             let (path, name) = (file.path(), file.file_name().to_string_lossy().into_owned());
             if let Some(layout) = name.strip_suffix(".tar").filter(|name| name.contains("-oci-")) {

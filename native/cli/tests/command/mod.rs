@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use storm_oci_test_stores::{OciLayout, Packing, Types};
 
 /// A directory for one test.
 pub(crate) struct Place {
@@ -77,6 +78,26 @@ impl Place {
         let outcome = self.run(arguments);
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
         outcome
+    }
+
+    /// Makes `layout`, with two images, `one` and `two`, that share a layer; the descriptor of the
+    /// first.
+    pub(crate) fn two_images(&self) -> Value {
+        let layout = OciLayout::create(&self.path("layout")).unwrap();
+        let (lower, upper) = (archive("lower", b"below"), archive("upper", b"above"));
+        let image = |layers: &[(&[u8], Packing)]| {
+            layout.image(Types::Docker, "linux/amd64", layers).unwrap()
+        };
+        let one = image(&[(&lower, Packing::Gzip)]);
+        let two = image(&[(&lower, Packing::Gzip), (&upper, Packing::Gzip)]);
+        layout.tag("one", &one).unwrap();
+        layout.tag("two", &two).unwrap();
+        one
+    }
+
+    /// `layout:<tag>,<tags>`, as the script takes it.
+    pub(crate) fn image(&self, tag: &str, tags: &str) -> String {
+        format!("{}:{tag},{tags}", self.text("layout"))
     }
 
     /// All files below a directory, with their content.
